@@ -1,0 +1,29 @@
+# What Tutti stands on: distribution packages, found here, never downloaded.
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(nlohmann_json REQUIRED)
+
+set(TUTTI_HAVE_MPI OFF)
+if(NOT TUTTI_MPI STREQUAL "OFF")
+  if(TUTTI_MPI STREQUAL "ON")
+    find_package(MPI REQUIRED COMPONENTS C)
+  else()
+    find_package(MPI QUIET COMPONENTS C)
+  endif()
+  if(MPI_C_FOUND)
+    set(TUTTI_HAVE_MPI ON)
+  endif()
+endif()
+message(STATUS "Tutti: MPI for launch and baseline: ${TUTTI_HAVE_MPI}")
+
+# The CUDA, verbs and UCX transports have no code in this version; ON is refused rather than ignored.
+foreach(option CUDA VERBS UCX)
+  if(TUTTI_${option} STREQUAL "ON")
+    message(FATAL_ERROR "TUTTI_${option}=ON: this version of Tutti has no ${option} support yet; use AUTO or OFF")
+  endif()
+endforeach()
+
+if(TUTTI_TESTS)
+  find_package(Catch2 REQUIRED) # 2.13 and 3 are both accepted, see tests/catch.h
+endif()
