@@ -1,0 +1,35 @@
+// The algorithms: functions that build a rank's plan. Each one's file says how it works and where it comes
+// from.
+#pragma once
+
+#include <span>
+
+#include "collectives/plan/builder.h"
+
+namespace tutti::algorithms {
+
+using plan::Algorithm;
+using plan::Plan;
+using plan::Shape;
+
+Plan local(Collective collective, const Shape& shape);
+Plan one_shot(Collective collective, const Shape& shape);  // all_reduce or barrier
+Plan two_shot(const Shape& shape);
+Plan ring(const Shape& shape);
+Plan recursive_doubling(const Shape& shape);
+Plan one_writer_packets(const Shape& shape);
+Plan one_writer(const Shape& shape);
+Plan chain(const Shape& shape);
+
+/// The algorithms that implement a collective, `local` (one rank) not counted.
+std::span<const Algorithm> algorithms_of(Collective collective);
+
+/// The fewest credits with which `algorithm` makes progress; proven by the verifier's tests.
+int least_credits(Algorithm algorithm);
+
+/// Builds the plan of `shape.rank`. With one rank this is always `local`.
+/// Throws Error(invalid_argument) where the algorithm does not implement the collective or the shape is
+/// impossible.
+Plan build(Collective collective, Algorithm algorithm, const Shape& shape);
+
+}  // namespace tutti::algorithms

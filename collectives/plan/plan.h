@@ -1,0 +1,165 @@
+// The plan: what one rank does in one collective, independent of the size of the message and of who executes
+// it.
+//
+// A plan is a program of a few *lanes*. A lane is a short prologue and then steps inside at most two counted
+// loops:
+//
+//     prologue steps                                  once
+//     for iteration in 0 .. slices + max_lag - 1      the slice loop
+//       for block in blocks
+//         for round in 0 .. block.rounds - 1          the round loop
+//           for step in block.steps                   acts on slice = iteration - step.lag;
+//                                                     skipped unless 0 <= slice < slices
+//
+// A step with a lag runs behind the front of the pipeline: that is how one lane overlaps the reduce-scatter
+// of a slice with the all-gather of the slice before it. Trip counts and offsets are closed expressions of
+// (count, element size, rank, n, root, round, slice): see Affine and plan/binding.h. Nothing in a plan
+// depends on where memory lies, so the host executor, the simulator, the verifier and the printer all walk
+// the same object (plan/cursor.h).
+//
+// Memory. `input` and `output` are the caller's buffers, cut into `chunks` equal chunks and those into
+// slices. `slots` is the bulk scratch: each rank's window offers `areas` areas, each a ring of `depth` slots
+// that hold one slice each. `packets` is the scratch for small messages (collectives/reduce/packet.h).
+//
+// Channels. A counter has one writer and only grows; it is never reset.
+//   pair  - from one rank to one other; it lies in the receiver's window. Raised by `signal`, awaited by
+//   `wait`. board - from one rank to all others; it lies in the raiser's own window, where everybody may read
+//   it. Only between
+//           ranks that map each other's memory.
+// The k-th `wait` on a channel, counted over the life of the communicator, awaits the value k - lag, where
+// `lag` is 0 for data and the number of credits for flow control. Both ends of a channel advance equally in
+// every operation.
+//
+// Scratch between operations. Every rank allocates scratch for the same operation at the same place of a ring
+// (plan/pool.h). `claim` waits until every rank has *retired* (finished) the operations that used those bytes
+// before; it must precede the first write to scratch. An operation retires its scratch when all of its lanes
+// have ended.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/types.h"
+
+namespace tutti::plan {
+
+enum class Algorithm : uint8_t {
+  local,               // one rank: copy
+  one_shot,            // all-reduce, barrier: everybody posts packets, everybody reduces everything
+  two_shot,            // all-reduce: direct reduce-scatter, then all-gather
+  ring,                // all-reduce
+  recursive_doubling,  // all-reduce
+  one_writer_packets,  // broadcast: the root posts packets, everybody reads them
+  one_writer,          // broadcast: the root stages slices, everybody reads them
+  chain,               // broadcast: pipelined from neighbour to neighbour
+};
+inline constexpr int kAlgorithms = 8;
+std::string_view name_of(Algorithm algorithm);
+
+/// base + per_round * round + per_slice * slice, modulo `modulus` (result >= 0) where modulus is not 0.
+struct Affine {
+  int32_t base = 0;
+  int32_t per_round = 0;
+  int32_t per_slice = 0;
+  int32_t modulus = 0;
+
+  constexpr int64_t at(int64_t round, int64_t slice) const {
+    int64_t value = base + per_round * round + per_slice * slice;
+    if (modulus != 0 && (value < 0 || value >= modulus)) {
+      value %= modulus;
+      if (value < 0) value += modulus;
+    }
+    return value;
+  }
+  bool operator==(const Affine&) const = default;
+};
+
+enum class Space : uint8_t { input, output, slots, packets };
+
+/// Where a step reads or writes one slice.
+struct Location {
+  Space space = Space::input;
+  uint16_t rank = 0;  // whose memory: this rank's, or a peer's that is mapped
+  uint16_t area = 0;  // slots, packets: which area
+  Affine index;       // input, output: the chunk. slots: position in the area's ring, taken modulo its depth
+  bool operator==(const Location&) const = default;
+};
+
+enum class StepKind : uint8_t {
+  claim,           // wait until the scratch of this operation is free on all ranks
+  copy,            // src[0] -> every dst
+  put,             // the same, the last dst being a peer's window: on a port channel this is a posted write
+  reduce,          // fold of all src in order -> every dst
+  signal,          // raise a channel
+  wait,            // await a channel
+  put_packets,     // src[0] -> packets at dst[0]
+  copy_packets,    // packets at src[0] -> dst[0], waiting for each
+  reduce_packets,  // fold of all src in order -> dst[0], waiting for each packet
+  barrier,         // among the lanes of this rank
+};
+std::string_view name_of(StepKind kind);
+
+enum class ChannelKind : uint8_t { pair, board };
+
+struct Channel {
+  ChannelKind kind = ChannelKind::pair;
+  uint8_t index = 0;  // which counter
+  uint16_t peer = 0;  // pair: the other rank. board: whose board (a signal raises this rank's own)
+  bool operator==(const Channel&) const = default;
+};
+inline constexpr int kPairChannels = 2;   // per ordered pair of ranks
+inline constexpr int kBoardChannels = 3;  // per rank
+
+struct Step {
+  StepKind kind = StepKind::copy;
+  uint8_t lag = 0;      // acts on slice (iteration - lag)
+  bool final = false;   // reduce, reduce_packets: avg divides here
+  bool credit = false;  // wait: for flow control, its lag is the plan's number of credits
+  uint8_t dsts = 0;     // locations[first_location .. + dsts) are the destinations,
+  uint16_t srcs = 0;    // the next srcs the sources
+  uint32_t first_location = 0;
+  Affine extent;    // the chunk whose slice gives the number of elements moved
+  Channel channel;  // signal, wait
+};
+
+struct Block {
+  uint32_t rounds = 1;
+  uint32_t first_step = 0;
+  uint32_t end_step = 0;
+};
+
+struct Lane {
+  uint32_t prologue_first = 0;
+  uint32_t prologue_end = 0;
+  uint8_t max_lag = 0;
+  std::vector<Block> blocks;
+};
+
+/// What one rank does. Immutable once built; shared by every operation that runs it.
+struct Plan {
+  Collective collective = Collective::all_reduce;
+  Algorithm algorithm = Algorithm::local;
+  uint16_t ranks = 1;
+  uint16_t rank = 0;
+  uint16_t root = 0;
+  uint16_t chunks = 1;          // the message is cut into that many
+  uint16_t areas = 0;           // slot areas in each rank's window
+  uint16_t packet_areas = 0;    // packet areas in each rank's window
+  uint16_t credits = 0;         // depth of an area's ring; slices in flight to a receiver
+  uint32_t uses_per_slice = 1;  // how often an area's ring advances per slice
+  bool whole = false;           // the message is one slice (packets)
+  std::vector<Lane> lanes;
+  std::vector<Step> steps;
+  std::vector<Location> locations;
+
+  std::span<const Location> dsts(const Step& step) const {
+    return {locations.data() + step.first_location, step.dsts};
+  }
+  std::span<const Location> srcs(const Step& step) const {
+    return {locations.data() + step.first_location + step.dsts, step.srcs};
+  }
+};
+
+}  // namespace tutti::plan
