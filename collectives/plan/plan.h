@@ -122,6 +122,7 @@ struct Step {
   uint32_t first_location = 0;
   Affine extent;    // the chunk whose slice gives the number of elements moved
   Channel channel;  // signal, wait
+  Affine count;     // signal, wait: which raise, from 0; its counter value is base + count + 1
 };
 
 struct Block {
