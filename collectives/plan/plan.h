@@ -22,13 +22,14 @@
 // that hold one slice each. `packets` is the scratch for small messages (collectives/reduce/packet.h).
 //
 // Channels. A counter has one writer and only grows; it is never reset.
-//   pair  - from one rank to one other; it lies in the receiver's window. Raised by `signal`, awaited by
-//   `wait`. board - from one rank to all others; it lies in the raiser's own window, where everybody may read
-//   it. Only between
-//           ranks that map each other's memory.
-// The k-th `wait` on a channel, counted over the life of the communicator, awaits the value k - lag, where
-// `lag` is 0 for data and the number of credits for flow control. Both ends of a channel advance equally in
-// every operation.
+//   pair   from one rank to one other; it lies in the receiver's window
+//   board  from one rank to all others; it lies in the raiser's own window, where everybody may read it: only between
+//          ranks that map each other's memory
+// A channel step names the *count* it is about: which raise of that counter within this operation, a closed expression
+// of round and slice. The counter's value is base + count + 1, where base is the communicator's *tick* count, which
+// every operation advances by slices * uses_per_slice on all ranks alike, whether a rank used the channel or not.
+// A wait for credit awaits the raise `credits` before the one it names, and nothing where there is none in this
+// operation: the slot is then used for the first time, and `claim` has seen to it that it is free.
 //
 // Scratch between operations. Every rank allocates scratch for the same operation at the same place of a ring
 // (plan/pool.h). `claim` waits until every rank has *retired* (finished) the operations that used those bytes
@@ -116,7 +117,7 @@ struct Step {
   StepKind kind = StepKind::copy;
   uint8_t lag = 0;      // acts on slice (iteration - lag)
   bool final = false;   // reduce, reduce_packets: avg divides here
-  bool credit = false;  // wait: for flow control, its lag is the plan's number of credits
+  bool credit = false;  // wait: for flow control: awaits the raise `credits` before the one named
   uint8_t dsts = 0;     // locations[first_location .. + dsts) are the destinations,
   uint16_t srcs = 0;    // the next srcs the sources
   uint32_t first_location = 0;
