@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Installs the distribution packages that building, running and testing Tutti need, and nothing that is there already.
+#
+# Debian 12, Ubuntu 24.04 and later. Where nothing is missing apt is not called at all; the package lists are
+# fetched only when a wanted package is unknown or fails to install. Works as root or through sudo.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+usage() {
+  cat <<'END'
+Usage: scripts/install_packages.sh [--tests] [--check] [--help]
+  --tests  also what scripts/test.sh needs (clang, Catch2, formatters, ...)
+  --check  install nothing: say what is missing, and exit 1 if anything is
+END
+}
+
+# `a|b` is met by either; the first that the distribution has is installed.
+build_packages=(g++ cmake ninja-build ccache libfmt-dev libcli11-dev nlohmann-json3-dev libopenmpi-dev openmpi-bin)
+# libclang-rt-dev (sanitizer and fuzzer runtimes of the default clang) has only a versioned name on some releases.
+test_packages=(catch2 clang clang-format clang-tidy 'libclang-rt-dev|libclang-rt-18-dev|libclang-rt-14-dev'
+  python3 python3-jsonschema strace shellcheck git 'pkg-config|pkgconf')
+
+installed() {
+  local name names
+  IFS='|' read -ra names <<<"$1"
+  for name in "${names[@]}"; do
+    # A package of several architectures prints one state each; one that is installed is enough.
+    if dpkg-query -W -f='${db:Status-Status}\n' "$name" 2>/dev/null | grep -qx installed; then return 0; fi
+  done
+  return 1
+}
+
+known() { apt-cache policy "$1" 2>/dev/null | grep -q '^ *Candidate: [^(]'; }
+
+# The first name of `a|b` that apt knows; none where it knows none.
+known_name() {
+  local name names
+  IFS='|' read -ra names <<<"$1"
+  for name in "${names[@]}"; do
+    if known "$name"; then
+      echo "$name"
+      return 0
+    fi
+  done
+  return 1
+}
+
+# Locks held by another apt and passing network errors: tried again a few times, later each time.
+apt() {
+  local pause code
+  for pause in 5 15 30 0; do
+    code=0
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 -q "$@" ||
+      code=$?
+    if ((code == 0 || code == 126 || pause == 0)); then return "$code"; fi
+    warn "apt-get $1 failed with status $code; again in $pause s"
+    sleep "$pause"
+  done
+}
+
+refresh_lists() {
+  [[ -z ${lists_are_fresh:-} ]] || return 0
+  apt update || warn 'the package lists could not be fetched; going on with those that are here'
+  lists_are_fresh=1
+}
+
+install_all() {
+  local spec names=()
+  for spec in "$@"; do
+    if ! known_name "$spec" >/dev/null; then
+      refresh_lists
+      break
+    fi
+  done
+  for spec in "$@"; do names+=("$(known_name "$spec" || echo "${spec%%|*}")"); done
+  if [[ -n ${lists_are_fresh:-} ]]; then
+    apt install -y --no-install-recommends "${names[@]}"
+  else
+    # Old lists may name versions that are gone: one failure is answered by fetching the lists.
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -q install -y \
+      --no-install-recommends "${names[@]}" || {
+      refresh_lists
+      apt install -y --no-install-recommends "${names[@]}"
+    }
+  fi
+}
+
+missing() {
+  local spec
+  for spec in "$@"; do installed "$spec" || echo "$spec"; done
+}
+
+main() {
+  local wanted=("${build_packages[@]}") absent check=0
+  while (($#)); do
+    case $1 in
+      --tests) wanted+=("${test_packages[@]}") ;;
+      --check) check=1 ;;
+      -h | --help)
+        usage
+        return
+        ;;
+      *) die "unknown option '$1' (see --help)" ;;
+    esac
+    shift
+  done
+
+  have dpkg-query || die "this is no Debian or Ubuntu: install what these packages hold in the system's own way," \
+    "then use --no-install: ${wanted[*]}"
+  mapfile -t absent < <(missing "${wanted[@]}")
+  if ((${#absent[@]} == 0)); then
+    say 'packages: all there'
+    return
+  fi
+  ((check == 0)) || die "missing: ${absent[*]}"
+  as_root true || die "missing packages, and neither root nor sudo to install them: ${absent[*]}"
+  say "packages: installing ${absent[*]}"
+  local code=0
+  install_all "${absent[@]}" || code=$?
+  mapfile -t absent < <(missing "${absent[@]}")
+  ((${#absent[@]} == 0)) || die "apt-get failed (status $code); still missing: ${absent[*]}"
+  say 'packages: all there'
+}
+
+main "$@"

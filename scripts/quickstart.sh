@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# From a clean clone to a table of latencies: installs what is missing, builds the release, runs allreduce_bench.
+#
+# Works as root or not, with fewer cores than ranks, and without an MPI launcher (then the benchmark starts its
+# own local ranks). The build goes to build/quickstart and leaves other build folders alone.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+build_dir=$repo_root/build/quickstart
+ranks=4
+jobs=$(cores)
+install=1
+
+usage() {
+  cat <<'END'
+Usage: scripts/quickstart.sh [options]
+  --np N        ranks to start (default 4)
+  --jobs N      build jobs at once (default: the processors there are)
+  --no-install  install no packages
+  --help        this text
+END
+}
+
+parse_arguments() {
+  while (($#)); do
+    case $1 in
+      --np | -n)
+        need_count "$@"
+        ranks=$2
+        shift
+        ;;
+      --jobs | -j)
+        need_count "$@"
+        jobs=$2
+        shift
+        ;;
+      --no-install) install=0 ;;
+      -h | --help)
+        usage
+        exit 0
+        ;;
+      *) die "unknown option '$1' (see --help)" ;;
+    esac
+    shift
+  done
+}
+
+configure_and_build() {
+  cd "$repo_root"
+  cmake --preset release -B "$build_dir" -DTUTTI_TESTS=OFF -DTUTTI_BENCHMARKS=ON
+  cmake --build "$build_dir" -j "$jobs"
+}
+
+# Sets `launch` to what stands before the benchmark's name.
+choose_launcher() {
+  launch=()
+  if ! have mpirun; then
+    say 'no mpirun here: the benchmark starts its own ranks'
+    return
+  fi
+  launch=(mpirun -np "$ranks")
+  # Other MPI launchers neither refuse root nor count slots.
+  mpirun --version 2>/dev/null </dev/null | grep -q 'Open MPI' || return 0
+  if (($(id -u) == 0)); then
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+  fi
+  if ((ranks > $(physical_cores))); then
+    say "$ranks ranks on $(physical_cores) cores: ranks share cores, so times are longer and vary more"
+    launch+=(--oversubscribe --bind-to none)
+  fi
+}
+
+run_sweep() {
+  local sweep=(-b 8 -e 4M -f 8 -n 200 -w 20)
+  if ((${#launch[@]})); then
+    say "\$ ${launch[*]} build/quickstart/bin/allreduce_bench ${sweep[*]}"
+    "${launch[@]}" "$build_dir/bin/allreduce_bench" "${sweep[@]}"
+  else
+    say "\$ build/quickstart/bin/allreduce_bench --np $ranks ${sweep[*]}"
+    "$build_dir/bin/allreduce_bench" --np "$ranks" "${sweep[@]}"
+  fi
+}
+
+what_next() {
+  local mpirun_line='build/quickstart/bin/allreduce_bench --np 4 -b 8 -e 64M -f 4'
+  ((${#launch[@]} == 0)) || mpirun_line="${launch[*]} build/quickstart/bin/allreduce_bench -b 8 -e 64M -f 4 --baseline mpi"
+  cat <<END
+
+The programs are in build/quickstart/bin. To try next:
+  $mpirun_line
+      a longer sweep, next to MPI where mpirun launched it
+  build/quickstart/bin/broadcast_bench --np $ranks
+      another collective; --help lists every option
+  build/quickstart/bin/tutti-info
+      this machine, its transports and every environment variable
+  build/quickstart/bin/tutti-plan --collective all_reduce --algorithm ring --ranks 8
+      the steps of an algorithm
+  scripts/test.sh
+      every test
+END
+}
+
+main() {
+  parse_arguments "$@"
+  if ((install)); then
+    run_stage packages "$repo_root/scripts/install_packages.sh"
+    stage_passed packages || exit 1
+  fi
+  run_stage quickstart configure_and_build
+  stage_passed quickstart || exit 1
+  choose_launcher
+  run_sweep || die "the benchmark failed with status $?"
+  what_next
+}
+
+main "$@"

@@ -1,0 +1,140 @@
+# shellcheck shell=bash
+# The stages of scripts/test.sh: one function each, run by run_stage of common.sh in a subshell with `set -e`.
+#
+# Each build has a folder of its own under $builds, so that stages do not undo one another's work.
+
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+builds=$repo_root/build
+jobs=$(cores)
+# One process or rank group at a time: tests that count system calls or hold to times need the cores to themselves.
+test_jobs=1
+fuzz_seconds=20
+
+# What keeps this machine from judging a stage, nothing where it can. The formatter and the linter differ from one
+# major version to the next: Debian 12's decide.
+cannot_judge() {
+  local stage=$1 decides=14 major
+  [[ $stage == format || $stage == tidy ]] || return 0
+  major=$("clang-$stage" --version 2>/dev/null | sed -nE 's/.*version ([0-9]+).*/\1/p' | head -n 1) || true
+  if [[ -n $major && $major != "$decides" ]]; then echo "clang-$stage $decides decides, and this is $major"; fi
+}
+
+# run_ctest NAME FOLDER ARGUMENT...: ctest with its output kept for the closing summary; no test at all is an error.
+run_ctest() {
+  local name=$1 folder=$2
+  shift 2
+  ${prefix[@]+"${prefix[@]}"} ctest --test-dir "$folder" --output-on-failure --no-tests=error --output-junit "$logs/$name.junit.xml" "$@"
+}
+
+# The lines with which ctest ended in a stage's log, from its verdict on.
+ctest_summary() {
+  [[ -f $logs/$1.log ]] || return 0
+  awk '/^[0-9]+% tests passed/ { kept = "" ; found = 1 } found { kept = kept $0 "\n" } END { printf "%s", kept }' \
+    "$logs/$1.log" | grep -v '^[[:space:]]*$' || true
+}
+
+set_sanitizer_options() {
+  # Memory that sanitizers reserve collides with the kernel's widest address randomisation; tests are run without it
+  # where the system lets us (some containers do not, and then often need not).
+  prefix=()
+  if setarch "$(uname -m)" -R true 2>/dev/null; then prefix=(setarch "$(uname -m)" -R); fi
+  ulimit -c 0
+  export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1
+  export LSAN_OPTIONS=suppressions=$repo_root/scripts/sanitizers/lsan.supp:print_suppressions=0
+  export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+}
+
+stage_packages() { "$repo_root/scripts/install_packages.sh" --tests; }
+
+stage_release() {
+  CC=${CC:-gcc} CXX=${CXX:-g++} cmake --preset release -B "$builds/release" -DTUTTI_WERROR=ON -DPython3_EXECUTABLE="$(system_python)"
+  cmake --build "$builds/release" -j "$jobs"
+}
+
+stage_tests() { run_ctest tests "$builds/release" -j "$test_jobs"; }
+
+stage_skips() {
+  "$(system_python)" "$repo_root/scripts/check_skips.py" "$logs/tests.junit.xml" "$repo_root/tests/allowed_skips.txt"
+}
+
+stage_format() { "$repo_root/scripts/format.sh" --check; }
+
+stage_scripts() {
+  cd "$repo_root" || return
+  local files test
+  mapfile -t files < <(tracked 'scripts/*.sh' 'tests/scripts/*.sh' '.ci/run')
+  shellcheck -x -P SCRIPTDIR "${files[@]}"
+  for test in "$repo_root"/tests/scripts/*_test.sh; do bash "$test"; done
+}
+
+configure_clang() {
+  CC=clang CXX=clang++ cmake --preset debug -B "$builds/clang" -DTUTTI_WERROR=ON \
+    -DPython3_EXECUTABLE="$(system_python)"
+}
+
+stage_clang() {
+  configure_clang
+  cmake --build "$builds/clang" -j "$jobs"
+  run_ctest clang "$builds/clang" -L '^fast$' -j "$test_jobs"
+}
+
+stage_tidy() {
+  [[ -f $builds/clang/compile_commands.json ]] || configure_clang
+  "$repo_root/scripts/tidy.sh" --build "$builds/clang" --jobs "$jobs"
+}
+
+stage_asan() {
+  set_sanitizer_options
+  CC=gcc CXX=g++ cmake --preset asan -B "$builds/asan" -DPython3_EXECUTABLE="$(system_python)"
+  cmake --build "$builds/asan" -j "$jobs"
+  run_ctest asan "$builds/asan" -LE '^slow$' -j "$test_jobs"
+}
+
+# Rank threads of one process only: a race between processes is not visible to TSan.
+stage_tsan() {
+  set_sanitizer_options
+  CC=gcc CXX=g++ cmake --preset tsan -B "$builds/tsan" -DPython3_EXECUTABLE="$(system_python)"
+  local targets
+  mapfile -t targets < <(ctest --test-dir "$builds/tsan" -N -L '^inprocess$' | sed -nE 's/^ *Test +#[0-9]+: //p')
+  ((${#targets[@]} > 0)) || die 'no test has the label inprocess'
+  # A test that is not named like its program needs everything built.
+  cmake --build "$builds/tsan" -j "$jobs" --target "${targets[@]}" || cmake --build "$builds/tsan" -j "$jobs"
+  run_ctest tsan "$builds/tsan" -L '^inprocess$' -j "$test_jobs"
+}
+
+# Coverage feedback needs the library itself instrumented, hence a build of its own, of the fuzz targets alone.
+stage_fuzz() {
+  set_sanitizer_options
+  CC=clang CXX=clang++ cmake --preset release -B "$builds/fuzz" -DTUTTI_FUZZ=ON -DTUTTI_MPI=OFF \
+    -DTUTTI_SANITIZE=address,undefined,fuzzer-no-link -DPython3_EXECUTABLE="$(system_python)"
+  local targets target corpus
+  mapfile -t targets < <(ninja -C "$builds/fuzz" -t targets all | sed -nE 's/^(bin\/[^:]*fuzz[^:]*):.*/\1/p')
+  ((${#targets[@]} > 0)) || die 'TUTTI_FUZZ=ON makes no fuzz target'
+  cmake --build "$builds/fuzz" -j "$jobs" --target "${targets[@]}"
+  for target in "${targets[@]}"; do
+    corpus=$builds/fuzz/corpus/$(basename "$target")
+    mkdir -p "$corpus"
+    ${prefix[@]+"${prefix[@]}"} "$builds/fuzz/$target" -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=2048 -max_len=4096 \
+      -artifact_prefix="$logs/$(basename "$target")-" "$corpus"
+  done
+}
+
+# What a user of the installed library sees: headers alone, find_package, tutti_ symbols and no MPI behind them.
+stage_install() {
+  local prefix=$builds/install library strangers consumer=$builds/consumer
+  rm -rf "$prefix" "$consumer"
+  cmake --install "$builds/release" --prefix "$prefix"
+  library=$(find "$prefix" -name 'libtutti.so' | head -n 1)
+  [[ -n $library ]] || die 'no libtutti.so was installed'
+
+  strangers=$(nm -D --defined-only "$library" | awk '$2 != "A" && $3 !~ /^tutti_/ { print $3 }')
+  [[ -z $strangers ]] || die "exported, and not named tutti_: $strangers"
+  if readelf -d "$library" | grep NEEDED | grep -i mpi; then die 'the library links MPI'; fi
+
+  cmake -S "$repo_root/tests/scripts/consumer" -B "$consumer" -G Ninja -DCMAKE_PREFIX_PATH="$prefix"
+  cmake --build "$consumer" -j "$jobs"
+  timeout 60 "$consumer/c_program"
+  timeout 60 "$consumer/cpp_program"
+}

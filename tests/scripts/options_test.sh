@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# The commands' options: help works without building anything, and what is wrong is refused before any work.
+set -euo pipefail
+# shellcheck source=../../scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/common.sh"
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# refused TEXT COMMAND...: fails, and its message has TEXT.
+refused() {
+  local text=$1 code=0
+  shift
+  "$repo_root/scripts/$1" "${@:2}" >"$scratch/out" 2>&1 </dev/null || code=$?
+  ((code != 0)) || die "not refused: $*"
+  grep -qF -- "$text" "$scratch/out" || die "refused in other words: $*: $(cat "$scratch/out")"
+  say "ok: $* is refused"
+}
+
+for script in quickstart test tidy format install_packages; do
+  "$repo_root/scripts/$script.sh" --help | grep -q '^Usage: ' || die "no help: $script.sh"
+  refused "unknown option '--nonsense'" "$script.sh" --nonsense
+done
+refused "--np needs a whole number from 1 up, not '0'" quickstart.sh --np 0
+refused "not '-1'" quickstart.sh --np -1
+refused '--jobs needs a value' quickstart.sh --jobs
+refused "not 'two'" test.sh --jobs two
+refused "no stage 'nonsense'" test.sh --only nonsense
+refused '--only needs a stage' test.sh --only ''
+refused 'no stage is left to run' test.sh --only packages --skip packages
+touch "$scratch/compile_commands.json"
+refused 'no such commit: nonsense' tidy.sh --build "$scratch" --changed nonsense
+
+stages=$("$repo_root/scripts/test.sh" --list | cut -d ' ' -f 1 | tr '\n' ' ')
+[[ $stages == 'packages release tests skips format scripts install clang tidy asan tsan fuzz ' ]] ||
+  die "--list does not tell the stages: $stages"
+say 'ok: --list tells the stages'
