@@ -1,0 +1,193 @@
+/* Tutti: collective communication, C interface.
+ *
+ * Every function returns a tutti_result_t and never throws, exits or prints (but for the log, TUTTI_LOG). The text of the
+ * last error of the calling thread is kept for tutti_last_error(); it names rank, operation, what came and what was
+ * expected.
+ *
+ * Ranks. A communicator joins `size` ranks; each rank holds one handle. A rank is a process (tutti_comm_create, or
+ * tutti_mpi.h) or a thread (tutti_comm_create_local). One handle is used by one thread at a time.
+ *
+ * Order. All ranks of a communicator call the same operations in the same order with the same count, type, operator and
+ * root. Where they do not, every rank gets TUTTI_MISMATCH with both sides' values.
+ *
+ * Errors. TUTTI_INVALID_ARGUMENT and TUTTI_INVALID_USAGE are found before anything was sent: the communicator is unharmed.
+ * Any other error of an operation poisons the communicator on all ranks: every later call returns that first error
+ * until tutti_comm_destroy.
+ *
+ * Time. Every wait is bounded: an operation by `timeout_ns` of the configuration (TUTTI_TIMEOUT, 10 minutes), set-up by
+ * `setup_timeout_ns` (TUTTI_SETUP_TIMEOUT, 30 seconds). The error names the ranks that were awaited.
+ *
+ * Fork. A child process must not use its parent's communicators: calls there return TUTTI_INVALID_USAGE.
+ */
+#ifndef TUTTI_H
+#define TUTTI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TUTTI_VERSION_MAJOR 0
+#define TUTTI_VERSION_MINOR 1
+#define TUTTI_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define TUTTI_API __attribute__((visibility("default")))
+#else
+#define TUTTI_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum tutti_result {
+  TUTTI_SUCCESS = 0,
+  TUTTI_IN_PROGRESS = 1,      /* not an error: the operation has not completed yet */
+  TUTTI_INVALID_ARGUMENT = 2, /* an argument is wrong; the communicator is unharmed */
+  TUTTI_INVALID_USAGE = 3,    /* the call does not fit the object's state; the communicator is unharmed */
+  TUTTI_MISMATCH = 4,         /* ranks called different operations, or are configured differently */
+  TUTTI_TIMEOUT = 5,          /* a deadline passed while waiting for a peer */
+  TUTTI_PEER_LOST = 6,        /* a peer's process ended, or it destroyed its communicator */
+  TUTTI_ABORTED = 7,          /* tutti_comm_abort was called on some rank */
+  TUTTI_SYSTEM_ERROR = 8,     /* the operating system refused something */
+  TUTTI_UNSUPPORTED = 9,      /* not available in this build or on this machine */
+  TUTTI_INTERNAL_ERROR = 10   /* a defect of Tutti */
+} tutti_result_t;
+
+typedef enum tutti_datatype {
+  TUTTI_INT8 = 0,
+  TUTTI_UINT8 = 1,
+  TUTTI_INT16 = 2,
+  TUTTI_UINT16 = 3,
+  TUTTI_INT32 = 4,
+  TUTTI_UINT32 = 5,
+  TUTTI_INT64 = 6,
+  TUTTI_UINT64 = 7,
+  TUTTI_FLOAT16 = 8,
+  TUTTI_BFLOAT16 = 9,
+  TUTTI_FLOAT32 = 10,
+  TUTTI_FLOAT64 = 11
+} tutti_datatype_t;
+
+/* TUTTI_AVG divides the sum by the number of ranks; integers truncate toward zero. min and max propagate NaN and order
+ * -0 < +0. float16 and bfloat16 are folded in float32 within one reduction step and rounded to nearest even. */
+typedef enum tutti_op { TUTTI_SUM = 0, TUTTI_PROD = 1, TUTTI_MIN = 2, TUTTI_MAX = 3, TUTTI_AVG = 4 } tutti_op_t;
+
+typedef struct tutti_comm* tutti_comm_t;
+typedef struct tutti_request* tutti_request_t;
+
+/* Names one communicator that is about to be made. Opaque; copy it to all ranks by any means. */
+typedef struct tutti_unique_id {
+  unsigned char bytes[128];
+} tutti_unique_id_t;
+
+/* Settings of one communicator. Always start from TUTTI_COMM_CONFIG_INIT: it sets struct_size, by which the library knows
+ * which fields its caller knows. A field left at 0 or NULL means the environment variable named, or its default. */
+typedef struct tutti_comm_config {
+  size_t struct_size;
+  int64_t timeout_ns;       /* limit of one operation; TUTTI_TIMEOUT */
+  int64_t setup_timeout_ns; /* limit of creating the communicator; TUTTI_SETUP_TIMEOUT */
+  const char* algorithm;    /* "ring", or "all_reduce=ring,broadcast=chain"; equal on all ranks; TUTTI_ALGO */
+} tutti_comm_config_t;
+
+/* clang-format off */
+#define TUTTI_COMM_CONFIG_INIT { sizeof(tutti_comm_config_t), 0, 0, NULL }
+/* clang-format on */
+
+/* A CUDA stream; this version works on host memory and accepts only NULL. */
+typedef void* tutti_stream_t;
+
+/* ---- Set-up ---------------------------------------------------------------------------------------------------- */
+
+/* major * 10000 + minor * 100 + patch of the library that was loaded. */
+TUTTI_API int tutti_version(void);
+
+/* A new unique id; thread-safe. Called by one rank, which gives it to all others. */
+TUTTI_API tutti_result_t tutti_unique_id_create(tutti_unique_id_t* id);
+
+/* Joins the communicator named by `id` as rank `rank` of `size`, 1 <= size <= 1024, all on one host. Blocks until all
+ * ranks have joined. `config` may be NULL. */
+TUTTI_API tutti_result_t tutti_comm_create(tutti_comm_t* comm, const tutti_unique_id_t* id, int rank, int size,
+                                           const tutti_comm_config_t* config);
+
+/* Makes all `size` ranks of a communicator inside this process: comms[r] is the handle of rank r, to be used by a thread
+ * of its own. */
+TUTTI_API tutti_result_t tutti_comm_create_local(tutti_comm_t* comms, int size, const tutti_comm_config_t* config);
+
+/* Releases this rank's handle. Requests that are not complete are abandoned, which the other ranks see as TUTTI_PEER_LOST.
+ * Does not wait for other ranks. NULL is allowed. A handle must not be used afterwards; a call that does so all the same
+ * returns TUTTI_INVALID_USAGE. */
+TUTTI_API tutti_result_t tutti_comm_destroy(tutti_comm_t comm);
+
+/* Ends all operations on all ranks with TUTTI_ABORTED. May be called from any thread. */
+TUTTI_API tutti_result_t tutti_comm_abort(tutti_comm_t comm);
+
+/* TUTTI_SUCCESS while the communicator is usable, else the error that poisoned it (text in tutti_last_error). */
+TUTTI_API tutti_result_t tutti_comm_query(tutti_comm_t comm);
+
+TUTTI_API tutti_result_t tutti_comm_rank(tutti_comm_t comm, int* rank);
+TUTTI_API tutti_result_t tutti_comm_size(tutti_comm_t comm, int* size);
+
+/* ---- Collectives ------------------------------------------------------------------------------------------------
+ *
+ * Buffers hold `count` elements of `datatype`, 0 <= count; they need no alignment and may be NULL only when count is 0.
+ * `send` and `recv` are the same buffer (in place) or do not overlap. The blocking functions return when this rank's
+ * result is there and its buffers may be reused; other ranks may still be working. */
+
+/* recv[i] on every rank = fold over all ranks r of send_r[i]. All ranks get bitwise the same result. */
+TUTTI_API tutti_result_t tutti_all_reduce(const void* send, void* recv, int64_t count, tutti_datatype_t datatype,
+                                          tutti_op_t op, tutti_comm_t comm, tutti_stream_t stream);
+
+/* recv on every rank = send of rank `root`. `send` is looked at on the root only and may be NULL elsewhere. */
+TUTTI_API tutti_result_t tutti_broadcast(const void* send, void* recv, int64_t count, tutti_datatype_t datatype, int root,
+                                         tutti_comm_t comm, tutti_stream_t stream);
+
+/* Returns when all ranks have called it. */
+TUTTI_API tutti_result_t tutti_barrier(tutti_comm_t comm, tutti_stream_t stream);
+
+/* The same, without waiting: the operation runs inside calls of tutti_request_test and tutti_request_wait on any request
+ * of this communicator, and inside its later collectives; operations of a communicator run in the order of their calls.
+ * Up to 64 may be outstanding; one more waits for the oldest. Buffers must stay untouched until the request completes. */
+TUTTI_API tutti_result_t tutti_all_reduce_async(const void* send, void* recv, int64_t count, tutti_datatype_t datatype,
+                                                tutti_op_t op, tutti_comm_t comm, tutti_stream_t stream,
+                                                tutti_request_t* request);
+TUTTI_API tutti_result_t tutti_broadcast_async(const void* send, void* recv, int64_t count, tutti_datatype_t datatype,
+                                               int root, tutti_comm_t comm, tutti_stream_t stream,
+                                               tutti_request_t* request);
+TUTTI_API tutti_result_t tutti_barrier_async(tutti_comm_t comm, tutti_stream_t stream, tutti_request_t* request);
+
+/* Makes progress without blocking. Returns TUTTI_SUCCESS and frees the request (sets it to NULL) when the operation is
+ * complete, TUTTI_IN_PROGRESS when it is not, or its error (and frees the request). A NULL request is complete. */
+TUTTI_API tutti_result_t tutti_request_test(tutti_request_t* request);
+
+/* The same, but waits up to `limit_ns` nanoseconds; a negative limit means as long as the operation's own limit. Returns
+ * TUTTI_IN_PROGRESS when the limit passed first: the request stays valid and the communicator usable. */
+TUTTI_API tutti_result_t tutti_request_wait(tutti_request_t* request, int64_t limit_ns);
+
+/* ---- Errors and names ------------------------------------------------------------------------------------------- */
+
+/* Text of the last error a call of this thread returned; "" when there was none. Valid until the thread's next call. */
+TUTTI_API const char* tutti_last_error(void);
+
+/* Static texts; "unknown" for values that are none. */
+TUTTI_API const char* tutti_result_name(tutti_result_t result);
+TUTTI_API const char* tutti_datatype_name(tutti_datatype_t datatype);
+TUTTI_API const char* tutti_op_name(tutti_op_t op);
+
+/* Bytes of one element; 0 for a value that is no data type. */
+TUTTI_API size_t tutti_datatype_size(tutti_datatype_t datatype);
+
+/* The algorithm that an operation of that size would use on this communicator: "one_shot", "ring", ... `collective` is
+ * "all_reduce", "broadcast" or "barrier". NULL when an argument is wrong. */
+TUTTI_API const char* tutti_algorithm_name(tutti_comm_t comm, const char* collective, int64_t count,
+                                           tutti_datatype_t datatype);
+
+/* What tutti-info prints: the machine, the transports and why others are not usable, every variable, the selection table
+ * for `ranks` ranks. Text in the format "text", "json" or "environment-markdown". Writes at most `size` bytes including
+ * the final 0 and returns in *needed (may be NULL) how many a complete answer takes. */
+TUTTI_API tutti_result_t tutti_describe(const char* format, int ranks, char* text, size_t size, size_t* needed);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TUTTI_H */
