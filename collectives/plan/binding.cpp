@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "collectives/reduce/packet.h"
+#include "transports/packet.h"
 
 namespace tutti::plan {
 

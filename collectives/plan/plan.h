@@ -19,7 +19,7 @@
 //
 // Memory. `input` and `output` are the caller's buffers, cut into `chunks` equal chunks and those into
 // slices. `slots` is the bulk scratch: each rank's window offers `areas` areas, each a ring of `depth` slots
-// that hold one slice each. `packets` is the scratch for small messages (collectives/reduce/packet.h).
+// that hold one slice each. `packets` is the scratch for small messages (transports/packet.h).
 //
 // Channels. A counter has one writer and only grows; it is never reset.
 //   pair   from one rank to one other; it lies in the receiver's window

@@ -1,0 +1,16 @@
+// What a port transport gives to the wait loop: something to advance while a rank waits, and a descriptor that
+// becomes readable when there is something to advance. Memory channels need none: their peers store into memory.
+#pragma once
+
+namespace tutti {
+
+class Poller {
+ public:
+  virtual ~Poller() = default;
+  /// Moves the transport on without blocking; called by the rank's own thread only.
+  virtual void advance() = 0;
+  /// Readable when advance() has work to do; waited for while the rank sleeps.
+  virtual int descriptor() const = 0;
+};
+
+}  // namespace tutti
