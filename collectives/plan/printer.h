@@ -1,0 +1,37 @@
+// Writes plans for people, one step per line.
+//
+// Notation (legend() is this for users):
+//   round, slice        the loop counters; `slice` is the slice the step acts on
+//   input[k] output[k]  the slice `slice` of chunk k of the caller's buffer; no [k] where there is one chunk
+//   slot 3.0[k]         window of rank 3, area 0, position k of its ring of slots (taken modulo the depth)
+//   packets 3.0         window of rank 3, packet area 0
+//   a + b -> c, d       a and b are folded in this order, the result is written to c and to d
+//   pair 2->3 #0        counter 0 of the ordered pair: raised by rank 2, awaited by rank 3
+//   board 2 #1          counter 1 on the board of rank 2: raised by rank 2, awaited by anybody
+//   raise k             the k-th raise of that counter within the operation, from 0
+//   (credit)            flow control: k already has the credits subtracted; below 0 there is nothing to await
+//   (final)             here avg divides
+#pragma once
+
+#include <string>
+
+#include "collectives/plan/plan.h"
+
+namespace tutti::plan {
+
+/// The whole plan, symbolically.
+std::string describe(const Plan& plan);
+
+/// One step on one line, symbolically: "reduce slot 2.0[14*slice + round] + input[(1 - round) mod 8] -> ...".
+std::string describe(const Plan& plan, const Step& step);
+
+/// One execution of a step on one line, in numbers: for error messages.
+std::string describe(const Plan& plan, const Step& step, int64_t round, int64_t slice);
+
+/// "14*slice + round + 1", "(2 - round) mod 8".
+std::string describe(const Affine& expression);
+
+/// How to read the text.
+std::string legend();
+
+}  // namespace tutti::plan
