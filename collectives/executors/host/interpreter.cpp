@@ -1,0 +1,324 @@
+#include "collectives/executors/host/interpreter.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace tutti::host {
+
+using plan::ChannelKind;
+using plan::Location;
+using plan::Space;
+using plan::Step;
+using plan::StepKind;
+
+namespace {
+
+/// True when `tag` belongs to an operation before the one of `mine`.
+bool is_older(uint64_t tag, uint64_t mine) {
+  return static_cast<int32_t>(static_cast<uint32_t>(tag >> 32) - static_cast<uint32_t>(mine >> 32)) < 0;
+}
+
+bool is_same_epoch(uint64_t tag, uint64_t mine) {
+  return tag >> 32 == mine >> 32;
+}
+
+}  // namespace
+
+Interpreter::Interpreter(const Endpoint& endpoint, const reduce::Kernels& kernels)
+    : endpoint_(endpoint), kernels_(kernels), sources_(static_cast<size_t>(endpoint.ranks()) + 1) {
+  for (LaneState& lane : lanes_) lane.packet_sources.resize(sources_.size());
+}
+
+void Interpreter::start(const Operation& operation) {
+  op_ = &operation;
+  renewal_stage_ = operation.renewal != 0 ? 1 : 0;
+  lane_count_ = operation.plan->lanes.size();
+  if (lane_count_ > kMaxLanes)
+    raise(Result::internal_error, "a plan of {} lanes; at most {}", lane_count_, kMaxLanes);
+  for (size_t i = 0; i < lane_count_; ++i) {
+    LaneState& lane = lanes_[i];
+    lane.cursor = plan::Cursor(*operation.plan, operation.plan->lanes[i], operation.binding.slices);
+    lane.next_packet = 0;
+    lane.prepared = false;
+    lane.at_barrier = false;
+  }
+}
+
+Interpreter::Progress Interpreter::advance() {
+  if (renewal_stage_ != 0 && !renew_packets()) return Progress::blocked;
+  for (;;) {
+    bool all_done = true;
+    bool moved = false;
+    for (size_t i = 0; i < lane_count_; ++i) {
+      LaneState& lane = lanes_[i];
+      while (!lane.cursor.done() && execute(lane)) {
+        lane.cursor.advance();
+        moved = true;
+      }
+      all_done = all_done && lane.cursor.done();
+    }
+    if (all_done) {
+      retire();
+      return Progress::done;
+    }
+    if (mismatched_peer_ >= 0) return Progress::mismatch;
+    if (!moved || lane_count_ == 1) return Progress::blocked;
+  }
+}
+
+bool Interpreter::execute(LaneState& lane) {
+  const Step& step = lane.cursor.step();
+  const int64_t round = lane.cursor.round();
+  const int64_t slice = lane.cursor.slice();
+  switch (step.kind) {
+    case StepKind::claim:
+      return claim(step);
+    case StepKind::copy:
+    case StepKind::put:
+      copy(step, round, slice);
+      return true;
+    case StepKind::reduce:
+      reduce(step, round, slice);
+      return true;
+    case StepKind::signal:
+      signal(step, round, slice);
+      return true;
+    case StepKind::wait:
+      return wait(step, round, slice);
+    case StepKind::put_packets:
+      put_packets(step);
+      return true;
+    case StepKind::copy_packets:
+    case StepKind::reduce_packets:
+      return take_packets(lane, step);
+    case StepKind::barrier:
+      return barrier(lane);
+  }
+  return true;
+}
+
+std::byte* Interpreter::address(const Location& location, int64_t round, int64_t slice) const {
+  const Peer& peer = endpoint_.peers[location.rank];
+  const uint64_t offset = op_->binding.offset(location, round, slice);
+  switch (location.space) {
+    case Space::input:
+      // The caller's buffer is read only; a location serves for both directions, so constness ends here.
+      return const_cast<std::byte*>(op_->input) + offset;  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+    case Space::output:
+      return op_->output + offset;
+    case Space::slots:
+      return peer.slots + op_->slots.offset + offset;
+    case Space::packets:
+      return reinterpret_cast<std::byte*>(peer.packets) + op_->packets.offset + offset;
+  }
+  return nullptr;
+}
+
+void Interpreter::copy(const Step& step, int64_t round, int64_t slice) {
+  const uint64_t bytes = op_->binding.length(step.extent.at(round, slice), slice) * op_->binding.element;
+  if (bytes == 0) return;
+  const std::byte* from = address(op_->plan->srcs(step)[0], round, slice);
+  for (const Location& location : op_->plan->dsts(step)) {
+    std::byte* to = address(location, round, slice);
+    if (to == from) continue;  // in place
+    kernels_.copy(to, from, bytes, location.space == Space::output ? op_->store : reduce::Store::cached);
+  }
+}
+
+void Interpreter::reduce(const Step& step, int64_t round, int64_t slice) {
+  const uint64_t count = op_->binding.length(step.extent.at(round, slice), slice);
+  if (count == 0) return;
+  const auto srcs = op_->plan->srcs(step);
+  const auto dsts = op_->plan->dsts(step);
+  for (size_t i = 0; i < srcs.size(); ++i) sources_[i] = address(srcs[i], round, slice);
+  op_->reduce({.dst = address(dsts[0], round, slice),
+               .dst2 = dsts.size() > 1 ? address(dsts[1], round, slice) : nullptr,
+               .src = sources_.data(),
+               .sources = static_cast<int>(srcs.size()),
+               .count = count,
+               .divisor = step.final ? op_->divisor : 0,
+               .store = dsts[0].space == Space::output ? op_->store : reduce::Store::cached});
+}
+
+void Interpreter::signal(const Step& step, int64_t round, int64_t slice) {
+  const uint64_t value = op_->base + static_cast<uint64_t>(step.count.at(round, slice)) + 1;
+  if (step.channel.kind == ChannelKind::pair) {
+    PairLine& line = *endpoint_.peers[step.channel.peer].to;
+    line.tag.store(op_->tag, std::memory_order_relaxed);
+    publish(line.counters[step.channel.index], value);
+    endpoint_.wake(step.channel.peer);
+  } else {
+    BoardLine& line = *endpoint_.self().board;
+    line.tag.store(op_->tag, std::memory_order_relaxed);
+    publish(line.counters[step.channel.index], value);
+    endpoint_.wake_all();
+  }
+}
+
+/// The counter value a wait step awaits; op_->base where it awaits nothing.
+uint64_t Interpreter::awaited_value(const Step& step, int64_t round, int64_t slice) const {
+  const int64_t raises = step.count.at(round, slice) + 1 - (step.credit ? op_->plan->credits : 0);
+  return op_->base + static_cast<uint64_t>(std::max<int64_t>(raises, 0));
+}
+
+bool Interpreter::wait(const Step& step, int64_t round, int64_t slice) {
+  const uint64_t value = awaited_value(step, round, slice);
+  if (value == op_->base) return true;
+  const Peer& peer = endpoint_.peers[step.channel.peer];
+  const bool pair = step.channel.kind == ChannelKind::pair;
+  const Counter& counter =
+      pair ? peer.from->counters[step.channel.index] : peer.board->counters[step.channel.index];
+  if (!reached(counter, value)) return false;
+  const uint64_t tag = (pair ? peer.from->tag : peer.board->tag).load(std::memory_order_relaxed);
+  if (tag != op_->tag && (is_same_epoch(tag, op_->tag) || is_older(tag, op_->tag))) [[unlikely]] {
+    mismatched_peer_ = step.channel.peer;
+    return false;
+  }
+  return true;
+}
+
+bool Interpreter::claimed(const Peer& peer) const {
+  return reached(peer.retired->slots, op_->slots.required) &&
+         reached(peer.retired->packets, op_->packets.required);
+}
+
+bool Interpreter::claim(const Step& /*step*/) {
+  if (op_->slots.required <= known_slots_ && op_->packets.required <= known_packets_) return true;
+  uint64_t slots = UINT64_MAX;
+  uint64_t packets = UINT64_MAX;
+  for (const Peer& peer : endpoint_.peers) {
+    slots = std::min(slots, peer.retired->slots.load(std::memory_order_acquire));
+    packets = std::min(packets, peer.retired->packets.load(std::memory_order_acquire));
+  }
+  known_slots_ = slots;
+  known_packets_ = packets;
+  return op_->slots.required <= known_slots_ && op_->packets.required <= known_packets_;
+}
+
+void Interpreter::put_packets(const Step& step) {
+  const Location& to = op_->plan->dsts(step)[0];
+  kernels_.put_packets(reinterpret_cast<Packet*>(address(to, 0, 0)), address(op_->plan->srcs(step)[0], 0, 0),
+                       op_->binding.bytes(), op_->tag);
+  endpoint_.wake_all();
+}
+
+bool Interpreter::take_packets(LaneState& lane, const Step& step) {
+  const auto srcs = op_->plan->srcs(step);
+  if (!lane.prepared) {
+    for (size_t i = 0; i < srcs.size(); ++i) {
+      const std::byte* at = address(srcs[i], 0, 0);
+      lane.packet_sources[i] = srcs[i].space == Space::packets
+                                   ? reduce::PacketSource{reinterpret_cast<const Packet*>(at), nullptr}
+                                   : reduce::PacketSource{nullptr, at};
+    }
+    lane.next_packet = 0;
+    lane.prepared = true;
+  }
+  const reduce::PacketJob job = {.dst = address(op_->plan->dsts(step)[0], 0, 0),
+                                 .src = lane.packet_sources.data(),
+                                 .sources = static_cast<int>(srcs.size()),
+                                 .bytes = op_->binding.bytes(),
+                                 .flag = op_->tag,
+                                 .divisor = step.final ? op_->divisor : 0};
+  lane.next_packet = op_->reduce_packets(job, lane.next_packet);
+  if (lane.next_packet != packets_for(job.bytes)) return false;
+  lane.prepared = false;
+  return true;
+}
+
+bool Interpreter::barrier(LaneState& lane) {
+  lane.at_barrier = true;
+  for (size_t i = 0; i < lane_count_; ++i) {
+    if (!lanes_[i].at_barrier && !lanes_[i].cursor.done()) return false;
+  }
+  for (size_t i = 0; i < lane_count_; ++i) {
+    // The others stand at the same barrier and pass it on their next turn.
+    if (&lanes_[i] != &lane && lanes_[i].at_barrier) lanes_[i].cursor.advance();
+    lanes_[i].at_barrier = false;
+  }
+  return true;
+}
+
+void Interpreter::retire() {
+  RetiredLine& line = *endpoint_.self().retired;
+  if (op_->binding.slots_need != 0) publish(line.slots, op_->slots.end);
+  if (op_->binding.packets_need != 0) publish(line.packets, op_->packets.end);
+  endpoint_.wake_all();
+}
+
+/// The low half of the epoch has wrapped: a flag left from 2^32 operations ago could pass for a new one. Everybody waits
+/// until all have finished the operations before, clears the own packets, and waits until all have done so.
+bool Interpreter::renew_packets() {
+  RetiredLine& mine = *endpoint_.self().retired;
+  const auto all_reached = [&](uint64_t value) {
+    return std::all_of(endpoint_.peers.begin(), endpoint_.peers.end(),
+                       [&](const Peer& peer) { return reached(peer.retired->renewal, value); });
+  };
+  if (renewal_stage_ == 1) {
+    publish(mine.renewal, 2 * op_->renewal - 1);
+    endpoint_.wake_all();
+    renewal_stage_ = 2;
+  }
+  if (renewal_stage_ == 2) {
+    if (!all_reached(2 * op_->renewal - 1)) return false;
+    Packet* packets = endpoint_.self().packets;
+    for (size_t i = 0; i < endpoint_.packets_size / sizeof(Packet); ++i) publish(packets[i].flag, 0);
+    publish(mine.renewal, 2 * op_->renewal);
+    endpoint_.wake_all();
+    renewal_stage_ = 3;
+  }
+  if (!all_reached(2 * op_->renewal)) return false;
+  renewal_stage_ = 0;
+  return true;
+}
+
+void Interpreter::add_awaited(const LaneState& lane, std::vector<int>& ranks) const {
+  if (lane.cursor.done()) return;
+  const Step& step = lane.cursor.step();
+  const auto srcs = op_->plan->srcs(step);
+  if (step.kind == StepKind::wait) ranks.push_back(step.channel.peer);
+  if (step.kind == StepKind::claim) {
+    for (int p = 0; p < endpoint_.ranks(); ++p) {
+      if (!claimed(endpoint_.peers[static_cast<size_t>(p)])) ranks.push_back(p);
+    }
+  }
+  if (step.kind == StepKind::copy_packets || step.kind == StepKind::reduce_packets) {
+    for (size_t i = 0; i < srcs.size(); ++i) {
+      const Packet* lines = lane.packet_sources[i].lines;
+      if (lines == nullptr) continue;
+      if (lines[lane.next_packet].flag.load(std::memory_order_acquire) != op_->tag)
+        ranks.push_back(srcs[i].rank);
+    }
+  }
+}
+
+std::vector<int> Interpreter::awaited() const {
+  std::vector<int> ranks;
+  if (renewal_stage_ != 0) {
+    const uint64_t value = renewal_stage_ == 2 ? 2 * op_->renewal - 1 : 2 * op_->renewal;
+    for (int p = 0; p < endpoint_.ranks(); ++p) {
+      if (!reached(endpoint_.peers[static_cast<size_t>(p)].retired->renewal, value)) ranks.push_back(p);
+    }
+    return ranks;
+  }
+  for (size_t i = 0; i < lane_count_; ++i) add_awaited(lanes_[i], ranks);
+  std::sort(ranks.begin(), ranks.end());
+  ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
+  return ranks;
+}
+
+std::string Interpreter::position() const {
+  if (renewal_stage_ != 0) return "renewal of packets";
+  for (size_t i = 0; i < lane_count_; ++i) {
+    const plan::Cursor& cursor = lanes_[i].cursor;
+    if (cursor.done()) continue;
+    return fmt::format("step {} ({}), slice {} of {}", cursor.step_index(), name_of(cursor.step().kind),
+                       cursor.slice(), op_->binding.slices);
+  }
+  return "end";
+}
+
+}  // namespace tutti::host
