@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "collectives/reduce/packet.h"
+#include "transports/packet.h"
 #include "core/types.h"
 
 namespace tutti::reduce {
