@@ -1,0 +1,246 @@
+#include "runtime/communicator/communicator.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "collectives/algorithms/algorithms.h"
+#include "core/error.h"
+
+namespace tutti {
+
+namespace {
+
+/// Outputs from this size on are written past the caches (docs/performance.md).
+constexpr uint64_t kStreamingBytes = uint64_t{8} << 20;
+
+const reduce::Kernels& choose_kernels(const std::string& name) {
+  if (name.empty() || name == "auto") return reduce::kernels();
+  const reduce::Kernels* kernels = reduce::kernels(name.c_str());
+  if (kernels == nullptr) {
+    raise(Result::unsupported, "TUTTI_SIMD={}: this processor or this build has no such instructions", name);
+  }
+  return *kernels;
+}
+
+/// Cores this process may run on.
+int usable_cores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0)
+    return static_cast<int>(std::thread::hardware_concurrency());
+  return CPU_COUNT(&set);
+}
+
+WaitLoop::Settings wait_settings(const Settings& settings, int ranks) {
+  WaitLoop::Settings wait = settings.wait;
+  // More ranks than cores: the awaited rank may need this very core, so there is little point in spinning.
+  if (!settings.spin_given && ranks > usable_cores()) wait.spin_ns = 1'000;
+  return wait;
+}
+
+}  // namespace
+
+Communicator::Communicator(std::shared_ptr<Node> node, int rank, const Settings& settings)
+    : node_(std::move(node)),
+      settings_(settings),
+      endpoint_(node_->endpoint(rank)),
+      kernels_(choose_kernels(settings.simd)),
+      interpreter_(endpoint_, kernels_),
+      sleeper_(endpoint_.sleepers, rank, endpoint_.self().wake_descriptor, {}),
+      wait_loop_(wait_settings(settings, node_->ranks()), &sleeper_, {}),
+      abort_(&node_->control().abort),
+      plans_(static_cast<size_t>(plan::kAlgorithms * kCollectives) * static_cast<size_t>(node_->ranks())),
+      slots_(node_->layout.slots_size),
+      packets_(node_->layout.packets_size),
+      epoch_(settings.epoch_start) {
+  for (int c = 0; c < kCollectives; ++c) {
+    tables_[static_cast<size_t>(c)] =
+        selection_table(static_cast<Collective>(c), size(), settings_.tuning, node_->layout.packets_size / 2);
+  }
+}
+
+Communicator::~Communicator() {
+  // Peers that still wait for this rank learn that it has left.
+  publish(endpoint_.self().retired->closed, 1);
+  endpoint_.wake_all();
+}
+
+// ---- from a call to an operation --------------------------------------------------------------------------------------
+
+plan::Algorithm Communicator::algorithm_for(Collective collective, uint64_t bytes) const {
+  return select(tables_[static_cast<size_t>(collective)], bytes);
+}
+
+Communicator::CachedPlan& Communicator::plan_for(const Call& call) {
+  const plan::Algorithm algorithm = algorithm_for(call.collective, call.bytes());
+  const size_t kind =
+      static_cast<size_t>(call.collective) * plan::kAlgorithms + static_cast<size_t>(algorithm);
+  CachedPlan& cached = plans_[kind * static_cast<size_t>(size()) + static_cast<size_t>(call.root)];
+  if (!cached.plan) [[unlikely]] {
+    const plan::Shape shape = {.ranks = static_cast<uint16_t>(size()),
+                               .rank = static_cast<uint16_t>(rank()),
+                               .root = static_cast<uint16_t>(call.root),
+                               .credits = static_cast<uint16_t>(credits_for(algorithm, settings_.tuning))};
+    cached.plan = std::make_unique<plan::Plan>(algorithms::build(call.collective, algorithm, shape));
+    cached.binding.element = 0;
+  }
+  const auto element = static_cast<uint32_t>(size_of(call.datatype));
+  if (cached.binding.count != call.count || cached.binding.element != element) {
+    cached.binding = plan::bind(
+        *cached.plan, call.count, element,
+        limits_for(call.collective, settings_.tuning, node_->layout.slots_size, node_->layout.packets_size));
+  }
+  return cached;
+}
+
+void Communicator::bind_operation(const Call& call, const void* send, void* recv,
+                                  host::Operation& operation) {
+  const CachedPlan& cached = plan_for(call);
+  operation.plan = cached.plan.get();
+  operation.binding = cached.binding;
+  if (cached.binding.slots_need != 0)
+    operation.slots = slots_.take(cached.binding.slots_need);
+  else
+    operation.slots = {};
+  if (cached.binding.packets_need != 0)
+    operation.packets = packets_.take(cached.binding.packets_need);
+  else
+    operation.packets = {};
+  operation.base = ticks_;
+  ticks_ += cached.binding.ticks;
+  ++epoch_;
+  history_ = extend_history(history_, pack(call), call.count);
+  operation.tag = make_tag(epoch_, history_);
+  operation.renewal = (epoch_ & 0xffffffff) == 0 ? epoch_ >> 32 : 0;
+  operation.output = static_cast<std::byte*>(recv);
+  // Only the root of a broadcast has an input; the others' plans do not name one.
+  operation.input = static_cast<const std::byte*>(send);
+  operation.reduce = kernels_.reduce[static_cast<size_t>(call.op)][static_cast<size_t>(call.datatype)];
+  operation.reduce_packets =
+      kernels_.reduce_packets[static_cast<size_t>(call.op)][static_cast<size_t>(call.datatype)];
+  operation.divisor = call.op == ReduceOp::avg ? static_cast<uint32_t>(size()) : 0;
+  operation.store = call.bytes() >= kStreamingBytes ? reduce::Store::streaming : reduce::Store::cached;
+}
+
+Result Communicator::begin(const Call& call, const void* send, void* recv, uint64_t& ticket) {
+  if (poisoned_ != Result::success || abort_.raised()) [[unlikely]]
+    return adopt_poison();
+  if (const Result checked = check_call(call, send, recv); checked != Result::success) [[unlikely]]
+    return checked;
+  if (tail_ - head_ == kMaxOutstanding) {
+    if (const Result freed = finish(head_); freed != Result::success) return freed;
+  }
+  Pending& pending = queue_[tail_ % kMaxOutstanding];
+  bind_operation(call, send, recv, pending.operation);
+  pending.call = call;
+  pending.epoch = epoch_;
+  ticket = tail_++;
+  return Result::success;
+}
+
+Result Communicator::check_call(const Call& call, const void* send, const void* recv) {
+  if (call.bytes() == 0) return Result::success;
+  const bool sends = call.collective == Collective::all_reduce || call.root == rank();
+  if (recv == nullptr || (sends && send == nullptr)) {
+    return refuse(Result::invalid_argument, call,
+                  fmt::format("the {} buffer is null", recv == nullptr ? "receive" : "send"));
+  }
+  const auto from = reinterpret_cast<uintptr_t>(send);
+  const auto to = reinterpret_cast<uintptr_t>(recv);
+  if (sends && from != to && from < to + call.bytes() && to < from + call.bytes()) {
+    return refuse(
+        Result::invalid_argument, call,
+        fmt::format(
+            "send buffer {} and receive buffer {} of {} bytes overlap; expected the same or disjoint memory",
+            send, recv, call.bytes()));
+  }
+  return Result::success;
+}
+
+Result Communicator::refuse(Result code, const Call& call, const std::string& what) {
+  error_text_ = fmt::format("rank {}: {}: {}", rank(), describe(call), what);
+  return code;
+}
+
+// ---- running ------------------------------------------------------------------------------------------------------------
+
+void Communicator::announce(const Pending& pending) {
+  Announcement& slot = endpoint_.self().announcements[pending.epoch % kAnnouncements];
+  slot.epoch.store(0, std::memory_order_relaxed);
+  slot.count.store(pending.call.count, std::memory_order_release);
+  slot.call.store(pack(pending.call), std::memory_order_release);
+  slot.signature.store(pending.operation.tag & 0xffffffff, std::memory_order_release);
+  slot.epoch.store(pending.epoch, std::memory_order_release);
+}
+
+/// Runs the queue as far as it goes without waiting.
+void Communicator::progress() {
+  while (head_ != tail_) {
+    Pending& pending = queue_[head_ % kMaxOutstanding];
+    if (!running_) {
+      announce(pending);
+      interpreter_.start(pending.operation);
+      running_ = true;
+      warned_ = false;
+    }
+    switch (interpreter_.advance()) {
+      case host::Interpreter::Progress::done:
+        running_ = false;
+        ++head_;
+        break;
+      case host::Interpreter::Progress::blocked:
+        return;
+      case host::Interpreter::Progress::mismatch:
+        find_mismatch();
+        return;
+    }
+  }
+}
+
+Result Communicator::finish(uint64_t ticket, uint64_t limit_ns) {
+  if (poisoned_ != Result::success) return adopt_poison();
+  const uint64_t limit = limit_ns == UINT64_MAX ? UINT64_MAX : ns_to_ticks(limit_ns);
+  const Result result = wait_loop_.run(
+      [&] {
+        progress();
+        return head_ > ticket || poisoned_ != Result::success;
+      },
+      [&](uint64_t waited) { return check_wait(waited, ticket); }, limit);
+  if (poisoned_ != Result::success) return adopt_poison();
+  return result;
+}
+
+Result Communicator::test(uint64_t ticket) {
+  if (poisoned_ != Result::success) return adopt_poison();
+  if (head_ > ticket) return Result::success;
+  progress();
+  if (poisoned_ != Result::success) return adopt_poison();
+  if (head_ > ticket) return Result::success;
+  // Somebody who only ever tests must find out about errors and deadlines too.
+  Pending& pending = queue_[ticket % kMaxOutstanding];
+  const uint64_t now = ticks();
+  if (pending.begun == 0) pending.begun = now;
+  const Result checked = check_wait(now - pending.begun, ticket);
+  return checked == Result::success ? Result::in_progress : checked;
+}
+
+/// Asked at a gated rate while an operation does not complete.
+Result Communicator::check_wait(uint64_t waited_ticks, uint64_t ticket) {
+  if (abort_.raised()) return adopt_poison();
+  find_mismatch();
+  if (poisoned_ == Result::success) find_lost_peer();
+  if (poisoned_ != Result::success) return poisoned_;
+  if (head_ > ticket) return Result::success;
+  const uint64_t waited_ns = ticks_to_ns(waited_ticks);
+  if (waited_ns >= settings_.timeout_ns) {
+    return poison(Result::timeout,
+                  fmt::format("{} after {:.3g} s", waiting_text(), static_cast<double>(waited_ns) * 1e-9));
+  }
+  if (waited_ns >= settings_.warn_after_ns) warn_of_late(waited_ns);
+  return Result::success;
+}
+
+}  // namespace tutti

@@ -1,0 +1,128 @@
+// One rank's communicator: takes calls, turns them into operations, and runs those in order.
+//
+// Life of an operation: begin() checks the call, gives it an epoch, a signature and a place in scratch, and queues it. The
+// operation at the head of the queue runs in the interpreter whenever somebody waits or tests. finish() waits for one
+// and, through the wait loop, for everything queued before it. So progress is made on the caller's own thread; there
+// are no others.
+//
+// Errors. What begin() refuses leaves the communicator as it was. Anything later poisons it: the text goes to all ranks
+// through the abort token, every queued operation ends with it, and every later call returns it.
+//
+// A Communicator is used by one thread at a time; only abort() may come from any thread.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "collectives/executors/host/interpreter.h"
+#include "core/wait_loop.h"
+#include "runtime/bootstrap/node.h"
+#include "runtime/communicator/settings.h"
+#include "runtime/communicator/signature.h"
+
+namespace tutti {
+
+class Communicator {
+ public:
+  static constexpr size_t kMaxOutstanding = 64;
+
+  Communicator(std::shared_ptr<Node> node, int rank, const Settings& settings);
+  ~Communicator();
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  int rank() const { return endpoint_.rank; }
+  int size() const { return endpoint_.ranks(); }
+
+  /// Queues an operation; `ticket` names it from then on. Not success: nothing was queued.
+  Result begin(const Call& call, const void* send, void* recv, uint64_t& ticket);
+
+  /// Waits until the operation is complete or `limit_ns` have passed (in_progress then).
+  Result finish(uint64_t ticket, uint64_t limit_ns = UINT64_MAX);
+
+  /// The same without waiting.
+  Result test(uint64_t ticket);
+
+  /// begin() and finish().
+  Result run(const Call& call, const void* send, void* recv) {
+    uint64_t ticket = 0;
+    const Result begun = begin(call, send, recv, ticket);
+    return begun == Result::success ? finish(ticket) : begun;
+  }
+
+  void abort();
+  /// success, or the error that poisoned the communicator.
+  Result query();
+
+  /// The latest ticket given out whose low half is `low`: what a request handle keeps.
+  uint64_t whole_ticket(uint32_t low) const {
+    return tail_ - 1 - static_cast<uint32_t>(static_cast<uint32_t>(tail_ - 1) - low);
+  }
+
+  /// What the last call that did not succeed has to say.
+  const std::string& error_text() const { return error_text_; }
+
+  plan::Algorithm algorithm_for(Collective collective, uint64_t bytes) const;
+
+ private:
+  struct Pending {
+    host::Operation operation;
+    Call call;
+    uint64_t epoch = 0;
+    uint64_t begun = 0;  // ticks; 0 for a call that blocks, whose wait is its whole life
+  };
+  /// A plan, and its last binding: loops repeat the same call.
+  struct CachedPlan {
+    std::unique_ptr<plan::Plan> plan;
+    plan::Binding binding;
+  };
+
+  CachedPlan& plan_for(const Call& call);
+  void bind_operation(const Call& call, const void* send, void* recv, host::Operation& operation);
+  void progress();
+  void announce(const Pending& pending);
+
+  Result refuse(Result code, const Call& call, const std::string& what);
+  Result check_call(const Call& call, const void* send, const void* recv);
+  Result check_wait(uint64_t waited_ticks, uint64_t ticket);
+  Result poison(Result code, const std::string& what);
+  Result adopt_poison();
+
+  void find_mismatch();
+  void find_lost_peer();
+  void warn_of_late(uint64_t waited_ns);
+  bool differs_from(int peer, std::string& text) const;
+  std::string waiting_text() const;
+  const Pending& head() const { return queue_[head_ % kMaxOutstanding]; }
+
+  std::shared_ptr<Node> node_;
+  Settings settings_;
+  host::Endpoint endpoint_;
+  const reduce::Kernels& kernels_;
+  host::Interpreter interpreter_;
+  Sleeper sleeper_;
+  WaitLoop wait_loop_;
+  AbortToken abort_;
+
+  std::array<std::vector<Row>, kCollectives> tables_;
+  std::vector<CachedPlan> plans_;  // by algorithm and root
+  plan::Ring slots_;
+  plan::Ring packets_;
+  uint64_t ticks_ = 0;  // base of all counters: advanced by every operation
+  uint64_t epoch_ = 0;  // of the latest operation
+  uint64_t history_ = kNoHistory;
+
+  std::array<Pending, kMaxOutstanding> queue_;
+  uint64_t head_ = 0;  // tickets below are complete
+  uint64_t tail_ = 0;  // the next ticket
+  bool running_ = false;
+  Result poisoned_ = Result::success;
+  bool warned_ = false;
+  std::string error_text_;
+  std::string poison_text_;
+};
+
+}  // namespace tutti

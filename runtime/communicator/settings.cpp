@@ -1,0 +1,55 @@
+#include "runtime/communicator/settings.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "runtime/version.h"
+
+namespace tutti {
+
+namespace {
+
+uint64_t limit(int64_t given, const char* field, uint64_t fallback) {
+  if (given < 0)
+    raise(Result::invalid_argument, "{} is {} ns; expected more than 0, or 0 for the default", field, given);
+  return given != 0 ? static_cast<uint64_t>(given) : fallback;
+}
+
+std::string digest(const Environment& environment, const std::string& algorithm) {
+  std::string lines = fmt::format("library version={}\n", kVersionText);
+  for (const auto& [name, value] : environment.plan_values()) {
+    // The configuration's algorithm stands for the variable.
+    const bool replaced = name == "TUTTI_ALGO" && !algorithm.empty();
+    lines += fmt::format("{}={}\n", name, replaced ? algorithm : value);
+  }
+  return lines;
+}
+
+}  // namespace
+
+Settings make_settings(const Environment& environment, const Overrides& overrides) {
+  Settings s;
+  s.timeout_ns = limit(overrides.timeout_ns, "timeout_ns", environment.duration_ns(Variable::timeout));
+  s.setup_timeout_ns =
+      limit(overrides.setup_timeout_ns, "setup_timeout_ns", environment.duration_ns(Variable::setup_timeout));
+  s.warn_after_ns = environment.duration_ns(Variable::warn_after);
+  s.scratch_bytes = environment.size(Variable::scratch_bytes);
+  s.epoch_start = environment.integer(Variable::epoch_start);
+  s.simd = environment.text(Variable::simd);
+  if (!environment.is_automatic(Variable::spin)) {
+    s.wait.spin_ns = environment.duration_ns(Variable::spin);
+    s.spin_given = true;
+  }
+  s.wait.sleep_after_ns = environment.duration_ns(Variable::sleep_after);
+
+  const std::string& algorithm =
+      overrides.algorithm.empty() ? environment.text(Variable::algo) : overrides.algorithm;
+  s.tuning.forced = parse_forced(algorithm);
+  s.tuning.slice_bytes = environment.size(Variable::slice_bytes);
+  s.tuning.credits = static_cast<int>(environment.integer(Variable::credits));
+  s.tuning.one_shot_bytes = environment.size(Variable::one_shot_bytes);
+  s.digest = digest(environment, overrides.algorithm);
+  return s;
+}
+
+}  // namespace tutti

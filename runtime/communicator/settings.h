@@ -1,0 +1,36 @@
+// The settings of one communicator: environment variables, overridden by the configuration its caller gave.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/env.h"
+#include "core/wait_loop.h"
+#include "runtime/tuner/selection.h"
+
+namespace tutti {
+
+struct Settings {
+  uint64_t timeout_ns = 0;
+  uint64_t warn_after_ns = 0;
+  uint64_t setup_timeout_ns = 0;
+  uint64_t scratch_bytes = 0;  // 0 = automatic
+  uint64_t epoch_start = 0;
+  std::string simd;  // "auto" or the name of kernels
+  WaitLoop::Settings wait;
+  bool spin_given = false;  // by the user: then it is not shortened where ranks share cores
+  Tuning tuning;
+  std::string digest;  // what must be equal on all ranks: lines "name=value"
+};
+
+/// What the caller of tutti_comm_create gave; zero and empty mean "as the environment says".
+struct Overrides {
+  int64_t timeout_ns = 0;
+  int64_t setup_timeout_ns = 0;
+  std::string algorithm;
+};
+
+/// Throws Error(invalid_argument) naming the variable or field, its value and what is allowed.
+Settings make_settings(const Environment& environment, const Overrides& overrides);
+
+}  // namespace tutti

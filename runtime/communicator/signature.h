@@ -1,0 +1,49 @@
+// What a rank was asked to do, and the signature by which ranks find out that they were asked different things.
+//
+// The signature is a running hash over all calls since the communicator was made. Every packet and every counter's line
+// carries its low half next to the epoch, so two ranks that exchange anything at all compare their whole history, even
+// when the operation in which they differed made neither wait (two roots of a broadcast).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/types.h"
+
+namespace tutti {
+
+struct Call {
+  Collective collective = Collective::barrier;
+  DataType datatype = DataType::uint8;
+  ReduceOp op = ReduceOp::sum;
+  int root = 0;
+  uint64_t count = 0;
+
+  uint64_t bytes() const { return count * size_of(datatype); }
+  bool operator==(const Call&) const = default;
+};
+
+/// All of a call but its count, in one word.
+uint64_t pack(const Call& call);
+/// The inverse; values that are no call give a best effort, for messages only.
+Call unpack(uint64_t packed, uint64_t count);
+
+/// "all_reduce of 1024 float32, sum", "broadcast of 8 int8 from root 2", "barrier".
+std::string describe(const Call& call);
+
+/// The history before any call, and after one more.
+inline constexpr uint64_t kNoHistory = 0x9e3779b97f4a7c15;
+inline uint64_t extend_history(uint64_t history, uint64_t packed, uint64_t count) {
+  uint64_t h = (history ^ packed) * 0xff51afd7ed558ccd;
+  h ^= h >> 32;
+  h = (h ^ count) * 0xc4ceb9fe1a85ec53;
+  return h ^ (h >> 29);
+}
+
+/// Epoch (high half) and signature (low half): the flag of packets and the tag of lines. The signature is never 0, so a
+/// tag never equals fresh memory.
+inline uint64_t make_tag(uint64_t epoch, uint64_t history) {
+  return epoch << 32 | (history & 0xffffffff) | 1;
+}
+
+}  // namespace tutti

@@ -1,0 +1,164 @@
+#include "runtime/tuner/selection.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "collectives/algorithms/algorithms.h"
+#include "core/error.h"
+#include "core/units.h"
+#include "transports/packet.h"
+
+namespace tutti {
+
+using plan::Algorithm;
+
+namespace {
+
+constexpr uint64_t kNoLimit = UINT64_MAX;
+constexpr Collective kAll[kCollectives] = {Collective::all_reduce, Collective::broadcast,
+                                           Collective::barrier};
+
+std::string names_of(Collective collective) {
+  std::string names;
+  for (const Algorithm a : algorithms::algorithms_of(collective)) {
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", name_of(a));
+  }
+  return names;
+}
+
+std::optional<Algorithm> algorithm_named(Collective collective, std::string_view name) {
+  for (const Algorithm a : algorithms::algorithms_of(collective)) {
+    if (name_of(a) == name) return a;
+  }
+  return std::nullopt;
+}
+
+std::optional<Collective> collective_named(std::string_view name) {
+  for (const Collective c : kAll) {
+    if (name_of(c) == name) return c;
+  }
+  return std::nullopt;
+}
+
+void force_everywhere(std::string_view name, Forced& forced) {
+  bool known = false;
+  for (const Collective c : {Collective::all_reduce, Collective::broadcast}) {
+    if (const auto a = algorithm_named(c, name)) {
+      forced[static_cast<size_t>(c)] = a;
+      known = true;
+    }
+  }
+  if (!known) {
+    raise(Result::invalid_argument, "algorithm '{}' does not exist; all_reduce has {}; broadcast has {}",
+          name, names_of(Collective::all_reduce), names_of(Collective::broadcast));
+  }
+}
+
+void force_one(std::string_view collective_name, std::string_view name, Forced& forced) {
+  const auto collective = collective_named(collective_name);
+  if (!collective || *collective == Collective::barrier) {
+    raise(Result::invalid_argument,
+          "'{}' is not a collective whose algorithm can be chosen; expected all_reduce or broadcast",
+          collective_name);
+  }
+  const auto algorithm = algorithm_named(*collective, name);
+  if (!algorithm) {
+    raise(Result::invalid_argument, "{} has no algorithm '{}'; it has {}", collective_name, name,
+          names_of(*collective));
+  }
+  forced[static_cast<size_t>(*collective)] = algorithm;
+}
+
+bool is_packet_algorithm(Algorithm a) {
+  return a == Algorithm::one_shot || a == Algorithm::one_writer_packets;
+}
+
+/// The largest message whose packets take no more than `packets_bytes`.
+uint64_t largest_in_packets(uint64_t packets_bytes) {
+  return packets_bytes / sizeof(Packet) * kPacketData;
+}
+
+/// Up to where packets win, measured (docs/performance.md): reading n - 1 whole messages is cheap while they are small.
+uint64_t packet_limit(Collective collective, int ranks, const Tuning& tuning, uint64_t packets_bytes) {
+  uint64_t limit = tuning.one_shot_bytes;
+  if (limit == 0) {
+    limit = collective == Collective::broadcast
+                ? 8192
+                : std::max<uint64_t>(1024, 16384 / static_cast<uint64_t>(ranks));
+  }
+  return std::min(limit, largest_in_packets(packets_bytes));
+}
+
+}  // namespace
+
+Forced parse_forced(std::string_view text) {
+  Forced forced;
+  while (!text.empty()) {
+    const std::string_view item = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(item.size() + 1, text.size()));
+    const size_t equals = item.find('=');
+    if (equals == std::string_view::npos) {
+      force_everywhere(item, forced);
+    } else {
+      force_one(item.substr(0, equals), item.substr(equals + 1), forced);
+    }
+  }
+  return forced;
+}
+
+std::vector<Row> selection_table(Collective collective, int ranks, const Tuning& tuning,
+                                 uint64_t packets_bytes) {
+  if (ranks == 1) return {{kNoLimit, Algorithm::local}};
+  if (collective == Collective::barrier) return {{kNoLimit, Algorithm::one_shot}};
+  const bool broadcast = collective == Collective::broadcast;
+  const Algorithm small = broadcast ? Algorithm::one_writer_packets : Algorithm::one_shot;
+  const Algorithm large = broadcast ? Algorithm::one_writer : Algorithm::two_shot;
+  const auto forced = tuning.forced[static_cast<size_t>(collective)];
+  if (!forced) return {{packet_limit(collective, ranks, tuning, packets_bytes), small}, {kNoLimit, large}};
+  if (is_packet_algorithm(*forced)) return {{largest_in_packets(packets_bytes), *forced}, {kNoLimit, large}};
+  // An empty message has no slices, and so would not bring the ranks together: packets carry it.
+  return {{0, small}, {kNoLimit, *forced}};
+}
+
+Algorithm select(const std::vector<Row>& table, uint64_t bytes) {
+  for (const Row& row : table) {
+    if (bytes <= row.bytes) return row.algorithm;
+  }
+  return table.back().algorithm;
+}
+
+int credits_for(Algorithm algorithm, const Tuning& tuning) {
+  if (tuning.credits != 0) return std::max(tuning.credits, algorithms::least_credits(algorithm));
+  return 4;
+}
+
+plan::Limits limits_for(Collective collective, const Tuning& tuning, uint64_t slots_size,
+                        uint64_t packets_size) {
+  constexpr uint64_t kAllReduceSlice = 128 << 10;
+  constexpr uint64_t kBroadcastSlice = 128 << 10;
+  plan::Limits limits;
+  // Half of a ring each: an operation can start while its peers still finish the one before.
+  limits.slots_bytes = slots_size / 2;
+  limits.packets_bytes = packets_size / 2;
+  limits.max_slice_bytes = tuning.slice_bytes != 0               ? tuning.slice_bytes
+                           : collective == Collective::broadcast ? kBroadcastSlice
+                                                                 : kAllReduceSlice;
+  return limits;
+}
+
+std::string describe_selection(int ranks, const Tuning& tuning, uint64_t packets_bytes) {
+  std::string text;
+  for (const Collective c : kAll) {
+    uint64_t from = 0;
+    for (const Row& row : selection_table(c, ranks, tuning, packets_bytes)) {
+      const std::string range = row.bytes == kNoLimit ? fmt::format("from {}", format_size(from))
+                                                      : fmt::format("up to {}", format_size(row.bytes));
+      text += fmt::format("{:<11} {:<16} {}\n", name_of(c), range, name_of(row.algorithm));
+      from = row.bytes + 1;
+    }
+  }
+  return text;
+}
+
+}  // namespace tutti

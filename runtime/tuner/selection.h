@@ -1,0 +1,54 @@
+// Which algorithm an operation uses. A function only of values that are equal on all ranks: collective, ranks, bytes and
+// the settings that are compared at set-up. (A choice made from anything else is the commonest real hang.)
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "collectives/plan/binding.h"
+#include "collectives/plan/plan.h"
+
+namespace tutti {
+
+/// What TUTTI_ALGO or the configuration demands, by collective.
+using Forced = std::array<std::optional<plan::Algorithm>, kCollectives>;
+
+/// Parses "ring" (every collective that has it) or "all_reduce=ring,broadcast=chain"; "" forces nothing. Throws
+/// Error(invalid_argument) that lists what exists.
+Forced parse_forced(std::string_view text);
+
+struct Tuning {
+  Forced forced;
+  uint64_t slice_bytes = 0;     // 0 = automatic
+  int credits = 0;              // 0 = automatic
+  uint64_t one_shot_bytes = 0;  // 0 = automatic
+};
+
+/// One line of the table: the algorithm for messages of up to `bytes`.
+struct Row {
+  uint64_t bytes;
+  plan::Algorithm algorithm;
+};
+
+/// The table of one collective, ascending; the last row has no upper limit. `packets_bytes` is what packets may take.
+std::vector<Row> selection_table(Collective collective, int ranks, const Tuning& tuning,
+                                 uint64_t packets_bytes);
+
+/// The row for a message; `table` as above.
+plan::Algorithm select(const std::vector<Row>& table, uint64_t bytes);
+
+/// Credits with which `algorithm` is built.
+int credits_for(plan::Algorithm algorithm, const Tuning& tuning);
+
+/// The limits for binding: how much of the rings one operation may take, and how large a slice may be.
+plan::Limits limits_for(Collective collective, const Tuning& tuning, uint64_t slots_size,
+                        uint64_t packets_size);
+
+/// The table as text: "up to 8 KiB  one_shot".
+std::string describe_selection(int ranks, const Tuning& tuning, uint64_t packets_bytes);
+
+}  // namespace tutti
