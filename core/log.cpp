@@ -14,6 +14,7 @@
 #include <mutex>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "core/env.h"
 #include "core/units.h"
@@ -59,6 +60,13 @@ struct Sink {
   std::mutex mutex;
   std::string path;  // as configured, with "%r"
   std::map<std::string, LogFile> files;
+
+  /// The caller holds the mutex.
+  void configure(Level level, std::string file) {
+    files.clear();
+    path = std::move(file);
+    threshold.store(static_cast<uint8_t>(level), std::memory_order_relaxed);
+  }
 };
 
 /// Never destroyed (a union destroys no member by itself): other threads may log while the process ends.
@@ -127,15 +135,19 @@ void send(int rank, std::string_view text) {
 
 }  // namespace
 
-bool configure_from_environment() noexcept {
+void configure_from_environment() noexcept {
+  Level level = Level::warn;
+  std::string file;
   try {
     const Environment& environment = Environment::process();
-    configure_log(environment.choice<Level>(Variable::log), environment.text(Variable::log_file));
-    return true;
-  } catch (...) {
-    threshold.store(static_cast<uint8_t>(Level::warn), std::memory_order_relaxed);
-    return false;
+    level = environment.choice<Level>(Variable::log);
+    file = environment.text(Variable::log_file);
+  } catch (...) {  // NOLINT(bugprone-empty-catch): whoever uses the environment reports it
   }
+  Sink& to = sink();
+  const std::lock_guard lock(to.mutex);
+  // configure_log() may have been faster on another thread, and it has the last word.
+  if (threshold.load(std::memory_order_relaxed) == kUnconfigured) to.configure(level, std::move(file));
 }
 
 void write(Level level, fmt::string_view format, fmt::format_args args) noexcept {
@@ -154,9 +166,7 @@ void write(Level level, fmt::string_view format, fmt::format_args args) noexcept
 void configure_log(Level level, const std::string& file) {
   log_detail::Sink& to = log_detail::sink();
   const std::lock_guard lock(to.mutex);
-  to.files.clear();
-  to.path = file;
-  log_detail::threshold.store(static_cast<uint8_t>(level), std::memory_order_relaxed);
+  to.configure(level, file);
 }
 
 void set_log_rank(int rank) noexcept {

@@ -28,7 +28,7 @@ namespace log_detail {
 inline constexpr uint8_t kUnconfigured = 255;
 extern std::atomic<uint8_t> threshold;
 
-bool configure_from_environment() noexcept;
+void configure_from_environment() noexcept;
 void write(Level level, fmt::string_view format, fmt::format_args args) noexcept;
 
 }  // namespace log_detail
