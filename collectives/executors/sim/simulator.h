@@ -76,7 +76,7 @@ struct Report {
 
 /// Runs the operations one after the other. Throws Error: invalid_argument where the operations do not fit
 /// together or the scratch; internal_error, naming ranks and steps, where the plans deadlock, raise a counter
-/// backwards, or read packets that were overwritten.
+/// out of order, or read packets that were overwritten.
 Report simulate(std::span<const Operation> operations, const Model& model = {}, const Scratch& scratch = {});
 
 }  // namespace tutti::sim
