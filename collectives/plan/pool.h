@@ -12,6 +12,7 @@
 // peers have just read, which is what makes reuse of a small slot slow.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace tutti::plan {
@@ -33,13 +34,14 @@ class Ring {
 
   /// Takes `need` <= size() bytes.
   Extent take(uint64_t need) {
+    const uint64_t taken = position_;  // bytes skipped at the end of the ring are not: nobody retires them
     uint64_t offset = position_ % size_;
     if (offset + need > size_) {
       position_ += size_ - offset;
       offset = 0;
     }
     Extent extent{.position = position_, .end = position_ + need, .offset = offset, .required = 0};
-    if (extent.end > size_) extent.required = extent.end - size_;
+    if (extent.end > size_) extent.required = std::min(extent.end - size_, taken);
     position_ = extent.end;
     return extent;
   }

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "collectives/plan/builder.h"
+#include "collectives/plan/printer.h"
 #include "collectives/plan/verifier_run.h"
 
 namespace tutti::plan {
@@ -56,8 +57,9 @@ std::string Verification::describe(const Event& event) const {
                                  event.operation, name_of(plan.collective), plan::name_of(plan.algorithm));
   if (event.step == kEntry) return text + ", entry";
   if (event.step == kReturn) return text + ", return";
-  return text + fmt::format(", step {} {} (round {}, slice {})", event.step,
-                            plan::name_of(plan.steps[event.step].kind), event.round, event.slice);
+  return text + fmt::format(", step {} `{}` (round {}, slice {})", event.step,
+                            plan::describe(plan, plan.steps[event.step], event.round, event.slice),
+                            event.round, event.slice);
 }
 
 std::string Verification::describe(const Turn& turn) const {
