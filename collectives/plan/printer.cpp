@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
+#include <tuple>
+#include <vector>
 
+#include "collectives/plan/cursor.h"
 #include "core/error.h"
 
 namespace tutti::plan {
@@ -177,6 +181,106 @@ void write_lane(std::string& text, const Plan& plan, const Lane& lane, size_t wi
   }
 }
 
+/// The graph of one operation: nodes are executed steps, numbered over all ranks.
+class Graph {
+ public:
+  explicit Graph(const Binding& binding) : binding_(binding) {}
+
+  void add_rank(const Plan& plan) {
+    Text out(text_);
+    fmt::format_to(out, "  subgraph cluster_{} {{\n    label=\"rank {}\";\n    color=grey;\n", plan.rank,
+                   plan.rank);
+    barriers_.clear();
+    for (const Lane& lane : plan.lanes) add_lane(plan, lane);
+    fmt::format_to(out, "  }}\n");
+  }
+
+  std::string finish(std::string_view title) {
+    for (const auto& [key, node] : waits_) {
+      const auto from = signals_.find(key);
+      if (from != signals_.end()) add_edge(from->second, node, "blue");
+    }
+    for (const auto& [key, node] : reads_) {
+      const auto from = posts_.find(key);
+      if (from != posts_.end() && from->second != node) add_edge(from->second, node, "darkgreen");
+    }
+    return fmt::format(
+        "digraph plan {{\n  label=\"{}\";\n  labelloc=t;\n  node [shape=box, fontname=monospace, "
+        "fontsize=10];\n{}}}\n",
+        title, text_);
+  }
+
+ private:
+  // Counter: kind, raising rank, awaiting rank (0 for a board), index; then which raise.
+  using Raise = std::tuple<ChannelKind, int, int, int, int64_t>;
+  using Area = std::pair<int, int>;  // of packets: window, area
+
+  void add_lane(const Plan& plan, const Lane& lane) {
+    Text out(text_);
+    bool first = true;
+    size_t barrier = 0;
+    for (Cursor at(plan, lane, binding_.slices); !at.done(); at.advance()) {
+      const Step& step = at.step();
+      const size_t node = nodes_++;
+      fmt::format_to(out, "    n{} [label=\"{}\"];\n", node,
+                     Writer(plan, at.round(), at.slice()).step(step, 0));
+      if (!first) fmt::format_to(out, "    n{} -> n{} [color=grey];\n", node - 1, node);
+      first = false;
+      if (step.kind == StepKind::barrier) join(barrier++, node);
+      note_channel(plan, step, at, node);
+      note_packets(plan, step, node);
+    }
+  }
+
+  // The lanes of a rank meet: the same barrier of each of them.
+  void join(size_t barrier, size_t node) {
+    if (barrier < barriers_.size()) {
+      fmt::format_to(Text(text_), "    n{} -> n{} [dir=none, style=dashed, constraint=false];\n",
+                     barriers_[barrier], node);
+    } else {
+      barriers_.push_back(node);
+    }
+  }
+
+  void note_channel(const Plan& plan, const Step& step, const Cursor& at, size_t node) {
+    if (step.kind != StepKind::signal && step.kind != StepKind::wait) return;
+    const Channel& channel = step.channel;
+    const bool board = channel.kind == ChannelKind::board;
+    const bool signals = step.kind == StepKind::signal;
+    const int from = signals ? plan.rank : channel.peer;
+    const int to = board ? 0 : (signals ? channel.peer : plan.rank);
+    const int64_t count = step.count.at(at.round(), at.slice()) - (step.credit ? plan.credits : 0);
+    const Raise raise{channel.kind, from, to, channel.index, count};
+    if (signals) {
+      signals_.emplace(raise, node);
+    } else {
+      waits_.emplace_back(raise, node);
+    }
+  }
+
+  void note_packets(const Plan& plan, const Step& step, size_t node) {
+    for (const Location& place : plan.dsts(step)) {
+      if (place.space == Space::packets) posts_.emplace(Area{place.rank, place.area}, node);
+    }
+    for (const Location& place : plan.srcs(step)) {
+      if (place.space == Space::packets) reads_.emplace_back(Area{place.rank, place.area}, node);
+    }
+  }
+
+  void add_edge(size_t from, size_t to, std::string_view color) {
+    fmt::format_to(Text(text_), "  n{} -> n{} [color={}];\n", from, to, color);
+  }
+
+  const Binding& binding_;
+  std::string text_;
+  size_t nodes_ = 0;
+  std::map<Raise, size_t> signals_;
+  std::vector<std::pair<Raise, size_t>> waits_;
+  std::map<Area, size_t> posts_;
+  std::vector<std::pair<Area, size_t>> reads_;
+  std::vector<size_t> barriers_;  // of the rank being added: by number, the node of its first lane
+};
+
 }  // namespace
 
 std::string describe(const Affine& expression) {
@@ -224,6 +328,15 @@ std::string legend() {
   (final)             here avg divides
   claim               wait until all ranks have finished the earlier operations that used the same scratch
 )";
+}
+
+std::string graphviz(std::span<const Plan> all_ranks, const Binding& binding) {
+  Graph graph(binding);
+  for (const Plan& plan : all_ranks) graph.add_rank(plan);
+  if (all_ranks.empty()) return graph.finish("nothing");
+  const Plan& plan = all_ranks[0];
+  return graph.finish(fmt::format("{} {}, {}, {}", name_of(plan.collective), name_of(plan.algorithm),
+                                  counted(plan.ranks, "rank"), counted(binding.slices, "slice")));
 }
 
 }  // namespace tutti::plan

@@ -1,4 +1,4 @@
-// Writes plans for people, one step per line.
+// Writes plans for people: as text, one step per line, and as a Graphviz graph of everything that is executed.
 //
 // Notation (legend() is this for users):
 //   round, slice        the loop counters; `slice` is the slice the step acts on
@@ -13,8 +13,10 @@
 //   (final)             here avg divides
 #pragma once
 
+#include <span>
 #include <string>
 
+#include "collectives/plan/binding.h"
 #include "collectives/plan/plan.h"
 
 namespace tutti::plan {
@@ -33,5 +35,10 @@ std::string describe(const Affine& expression);
 
 /// How to read the text.
 std::string legend();
+
+/// A graph for `dot -Tsvg`: one cluster per rank, one node per executed step; grey edges are the order of a lane,
+/// blue ones lead from a signal to the waits it ends, green ones from posted packets to who reads them.
+/// `all_ranks[r]` is the plan of rank r. Meant for few ranks and slices.
+std::string graphviz(std::span<const Plan> all_ranks, const Binding& binding);
 
 }  // namespace tutti::plan

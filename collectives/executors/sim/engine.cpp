@@ -78,11 +78,11 @@ void Engine::prepare(std::span<const Operation> operations) {
             need, pool.ring.size());
     }
     const plan::Extent extent = pool.ring.take(need);
-    const auto use = std::lower_bound(pool.uses.begin(), pool.uses.end(), extent.required,
-                                      [](const Use& u, uint64_t position) { return u.end < position; });
-    if (extent.required != 0 && !pool.uses.empty()) {
-      const size_t from = use == pool.uses.end() ? pool.uses.back().epoch : use->epoch;
-      epoch.claimed_from = epoch.claimed_from == kNone ? from : std::max(from, epoch.claimed_from);
+    if (extent.required != 0) {
+      const auto use = std::lower_bound(pool.uses.begin(), pool.uses.end(), extent.required,
+                                        [](const Use& u, uint64_t position) { return u.end < position; });
+      epoch.claimed_from =
+          epoch.claimed_from == kNone ? use->epoch : std::max(use->epoch, epoch.claimed_from);
     }
     pool.uses.push_back({extent.end, epochs_.size()});
     return extent;
