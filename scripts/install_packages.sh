@@ -45,44 +45,31 @@ known_name() {
   return 1
 }
 
-# Locks held by another apt and passing network errors: tried again a few times, later each time.
 apt() {
-  local pause code
-  for pause in 5 15 30 0; do
-    code=0
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 -q "$@" ||
-      code=$?
-    if ((code == 0 || code == 126 || pause == 0)); then return "$code"; fi
-    warn "apt-get $1 failed with status $code; again in $pause s"
-    sleep "$pause"
-  done
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 -q "$@"
 }
 
-refresh_lists() {
-  [[ -z ${lists_are_fresh:-} ]] || return 0
-  apt update || warn 'the package lists could not be fetched; going on with those that are here'
-  lists_are_fresh=1
-}
-
+# Old lists that name versions which are gone, a lock held by another apt, a network that fails for a moment: each is
+# answered by fetching the lists and trying again, later each time.
 install_all() {
-  local spec names=()
+  local spec names pause code=0
   for spec in "$@"; do
     if ! known_name "$spec" >/dev/null; then
-      refresh_lists
+      apt update || warn 'the package lists could not be fetched'
       break
     fi
   done
-  for spec in "$@"; do names+=("$(known_name "$spec" || echo "${spec%%|*}")"); done
-  if [[ -n ${lists_are_fresh:-} ]]; then
-    apt install -y --no-install-recommends "${names[@]}"
-  else
-    # Old lists may name versions that are gone: one failure is answered by fetching the lists.
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -q install -y \
-      --no-install-recommends "${names[@]}" || {
-      refresh_lists
-      apt install -y --no-install-recommends "${names[@]}"
-    }
-  fi
+  for pause in 3 10 30 0; do
+    names=()
+    for spec in "$@"; do names+=("$(known_name "$spec" || echo "${spec%%|*}")"); done
+    code=0
+    apt install -y --no-install-recommends "${names[@]}" || code=$?
+    if ((code == 0 || pause == 0)); then break; fi
+    warn "apt-get install failed with status $code; again in $pause s"
+    sleep "$pause"
+    apt update || warn 'the package lists could not be fetched'
+  done
+  return "$code"
 }
 
 missing() {
@@ -113,7 +100,7 @@ main() {
     return
   fi
   ((check == 0)) || die "missing: ${absent[*]}"
-  as_root true || die "missing packages, and neither root nor sudo to install them: ${absent[*]}"
+  as_root true || die "neither root nor sudo to install what is missing; as root: apt-get install ${absent[*]%%|*}"
   say "packages: installing ${absent[*]}"
   local code=0
   install_all "${absent[@]}" || code=$?

@@ -10,6 +10,7 @@ usage() {
 Usage: scripts/tidy.sh [options] [FILE...]
   --build DIR    the build folder (default build/clang)
   --changed REF  only sources that differ from REF, and those beside a header that does
+  --quick        without the static analyzer, which takes most of the time
   --jobs N       how many at once (default: the processors there are)
 END
 }
@@ -17,6 +18,7 @@ END
 build_dir=$repo_root/build/clang
 jobs=$(cores)
 changed_since=
+checks=()
 files=()
 while (($#)); do
   case $1 in
@@ -30,6 +32,7 @@ while (($#)); do
       changed_since=$2
       shift
       ;;
+    --quick) checks=('--checks=-clang-analyzer-*') ;;
     --jobs | -j)
       need_count "$@"
       jobs=$2
@@ -71,5 +74,5 @@ if ((${#files[@]} == 0)); then
   say 'no source has changed'
   exit 0
 fi
-printf '%s\0' "${files[@]}" | xargs -0 -n1 -P "$jobs" clang-tidy --quiet -p "$build_dir"
+printf '%s\0' "${files[@]}" | xargs -0 -n1 -P "$jobs" clang-tidy --quiet -p "$build_dir" ${checks[@]+"${checks[@]}"}
 say "${#files[@]} sources without findings"
