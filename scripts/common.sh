@@ -63,7 +63,7 @@ tracked() {
   fi
 }
 
-cxx_files() { tracked '*.h' '*.hpp' '*.c' '*.cpp' '*.cu' '*.cuh'; }
+cxx_files() { tracked '*.h' '*.hpp' '*.inl' '*.c' '*.cpp' '*.cu' '*.cuh'; }
 
 elapsed() {
   local seconds=$1

@@ -51,7 +51,7 @@ configure_and_build() {
   cmake --build "$build_dir" -j "$jobs"
 }
 
-# Sets `launch` to what stands before the benchmark's name.
+# Sets `launch` to what stands before the benchmark's name; empty where no MPI launcher works.
 choose_launcher() {
   launch=()
   if ! have mpirun; then
@@ -60,13 +60,16 @@ choose_launcher() {
   fi
   launch=(mpirun -np "$ranks")
   # Other MPI launchers neither refuse root nor count slots.
-  mpirun --version 2>/dev/null </dev/null | grep -q 'Open MPI' || return 0
-  if (($(id -u) == 0)); then
-    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+  if mpirun --version 2>/dev/null </dev/null | grep -q 'Open MPI'; then
+    if (($(id -u) == 0)); then launch+=(--allow-run-as-root); fi
+    if ((ranks > $(physical_cores))); then
+      say "$ranks ranks on $(physical_cores) cores: ranks share cores, so times are longer and vary more"
+      launch+=(--oversubscribe --bind-to none)
+    fi
   fi
-  if ((ranks > $(physical_cores))); then
-    say "$ranks ranks on $(physical_cores) cores: ranks share cores, so times are longer and vary more"
-    launch+=(--oversubscribe --bind-to none)
+  if ! "${launch[@]}" true >"$logs/mpirun.log" 2>&1 </dev/null; then
+    say "mpirun does not work here (build/logs/mpirun.log): the benchmark starts its own ranks"
+    launch=()
   fi
 }
 
@@ -82,13 +85,19 @@ run_sweep() {
 }
 
 what_next() {
-  local mpirun_line='build/quickstart/bin/allreduce_bench --np 4 -b 8 -e 64M -f 4'
-  ((${#launch[@]} == 0)) || mpirun_line="${launch[*]} build/quickstart/bin/allreduce_bench -b 8 -e 64M -f 4 --baseline mpi"
+  local sweep='-b 8 -e 64M -f 4' longer told
+  if ((${#launch[@]})); then
+    longer="${launch[*]} build/quickstart/bin/allreduce_bench $sweep --baseline mpi"
+    told='a longer sweep, with MPI measured in the same run'
+  else
+    longer="build/quickstart/bin/allreduce_bench --np $ranks $sweep"
+    told='a longer sweep'
+  fi
   cat <<END
 
 The programs are in build/quickstart/bin. To try next:
-  $mpirun_line
-      a longer sweep, next to MPI where mpirun launched it
+  $longer
+      $told
   build/quickstart/bin/broadcast_bench --np $ranks
       another collective; --help lists every option
   build/quickstart/bin/tutti-info
@@ -106,8 +115,8 @@ main() {
     run_stage packages "$repo_root/scripts/install_packages.sh"
     stage_passed packages || exit 1
   fi
-  run_stage quickstart configure_and_build
-  stage_passed quickstart || exit 1
+  run_stage build configure_and_build
+  stage_passed build || exit 1
   choose_launcher
   run_sweep || die "the benchmark failed with status $?"
   what_next
