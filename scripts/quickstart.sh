@@ -85,12 +85,12 @@ run_sweep() {
 }
 
 what_next() {
-  local sweep='-b 8 -e 64M -f 4' longer told
+  local longer_sweep='-b 8 -e 64M -f 4' longer told
   if ((${#launch[@]})); then
-    longer="${launch[*]} build/quickstart/bin/allreduce_bench $sweep --baseline mpi"
+    longer="${launch[*]} build/quickstart/bin/allreduce_bench $longer_sweep --baseline mpi"
     told='a longer sweep, with MPI measured in the same run'
   else
-    longer="build/quickstart/bin/allreduce_bench --np $ranks $sweep"
+    longer="build/quickstart/bin/allreduce_bench --np $ranks $longer_sweep"
     told='a longer sweep'
   fi
   cat <<END
