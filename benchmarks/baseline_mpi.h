@@ -1,0 +1,20 @@
+// MPI's collectives, measured in the same run beside Tutti's.
+//
+// The same result from the same buffers. An all-reduce in place passes MPI_IN_PLACE. MPI_Bcast has one buffer; a
+// broadcast out of place therefore sends the root's send buffer and then copies it to the root's receive buffer, as
+// Tutti's call does.
+#pragma once
+
+#include <memory>
+
+#include "benchmarks/library.h"
+
+namespace tutti::bench {
+
+/// Why MPI cannot do this call; empty where it can. MPI has no 16-bit floating-point types and no average.
+std::string mpi_cannot(const CollectiveInfo& collective, const Call& call);
+
+/// Needs an MpiSession.
+std::unique_ptr<Library> make_mpi_library(const CollectiveInfo& collective);
+
+}  // namespace tutti::bench

@@ -1,0 +1,253 @@
+// The iterations of a row, verified and timed.
+#include "benchmarks/harness.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "benchmarks/stamp.h"
+#include "core/clock.h"
+#include "core/units.h"
+
+namespace tutti::bench {
+namespace {
+
+// How many iterations there are where the user does not say.
+constexpr int64_t kLeastWarmup = 5;
+constexpr int64_t kMostWarmup = 10'000;
+constexpr int64_t kLeastIterations = 20;
+constexpr int64_t kMostIterations = 100'000;
+
+bool needs_send(const Options& options) {
+  return std::find(options.placements.begin(), options.placements.end(), false) != options.placements.end();
+}
+
+/// A random time up to 50 us that differs between ranks and iterations; in every fourth iteration all arrive at once.
+void arrive_late(int rank, uint64_t generation) {
+  if (generation % 4 == 0) return;
+  constexpr uint64_t kMostNs = 50'000;
+  const uint64_t random =
+      (generation * 0x9e3779b97f4a7c15 + static_cast<uint64_t>(rank)) * 0xbf58476d1ce4e5b9;
+  const uint64_t until = now_ns() + (random >> 32) % kMostNs;
+  while (now_ns() < until) sched_yield();
+}
+
+}  // namespace
+
+std::string RowPlan::label(const CollectiveInfo& collective) const {
+  return fmt::format("{} of {} {}, {}{}, {} place", collective.name, format_size(bytes),
+                     tutti_datatype_name(call.datatype), collective.has_op() ? "" : "root ",
+                     collective.has_op() ? tutti_op_name(call.op) : std::to_string(call.root),
+                     in_place ? "in" : "out of");
+}
+
+std::vector<RowPlan> plan_rows(const CollectiveInfo& collective, const Options& options,
+                               const std::vector<int>& roots) {
+  const std::vector<tutti_op_t> ops = collective.has_op() ? options.ops : std::vector<tutti_op_t>{TUTTI_SUM};
+  std::vector<RowPlan> plans;
+  for (const tutti_datatype_t datatype : options.datatypes) {
+    const uint64_t element = tutti_datatype_size(datatype);
+    for (const tutti_op_t op : ops) {
+      for (const int root : roots) {
+        for (const uint64_t size : options.sizes) {
+          // Whole elements, and at least one where any bytes were asked for.
+          const uint64_t count = size == 0 ? 0 : std::max<uint64_t>(size / element, 1);
+          for (const bool in_place : options.placements) {
+            const Call call{
+                .count = static_cast<int64_t>(count), .datatype = datatype, .op = op, .root = root};
+            plans.push_back({call, count * element, in_place});
+          }
+        }
+      }
+    }
+  }
+  return plans;
+}
+
+/// A library and what was measured of it.
+struct Harness::Subject {
+  Library* library = nullptr;
+  std::vector<double> ns;  // this rank's (exit - entry) of each iteration, preallocated
+  int64_t wrong = 0;
+};
+
+/// One row of the plan on its way through verified, warm-up and timed iterations.
+class Harness::Measurement {
+ public:
+  Measurement(Harness& harness, const RowPlan& plan, const std::vector<Library*>& libraries)
+      : harness_(harness),
+        world_(harness.world_),
+        options_(harness.options_),
+        plan_(plan),
+        call_(with_buffers(harness, plan)),
+        message_(harness.collective_, call_, send(harness, plan), harness.recv_.data(), world_.size(),
+                 world_.rank()) {
+    for (Library* library : libraries) {
+      library->prepare(call_);
+      subjects_.push_back({library, {}, 0});
+    }
+  }
+
+  std::vector<Row> run() {
+    for (int64_t i = 0; i < options_.checks; ++i) verified_round(i == 0 ? Plant::checked : Plant::none);
+    message_.prepare(Extent::whole, ++harness_.generation_);
+    measure_times();
+    if (options_.checks > 0) verified_round(Plant::last);
+    return rows();
+  }
+
+ private:
+  static std::byte* send(Harness& harness, const RowPlan& plan) {
+    return plan.in_place ? harness.recv_.data() : harness.send_.data();
+  }
+
+  static Call with_buffers(Harness& harness, const RowPlan& plan) {
+    Call call = plan.call;
+    call.send = send(harness, plan);
+    call.recv = harness.recv_.data();
+    return call;
+  }
+
+  Subject& subject_at(int64_t iteration, size_t turn) {
+    const bool reversed = iteration % 2 != 0;
+    return subjects_[reversed ? subjects_.size() - 1 - turn : turn];
+  }
+
+  /// Only the first library's result is spoiled, on the last rank, so that one element is wrong.
+  bool plants_here(const Subject& subject, Plant plant) const {
+    return plant != Plant::none && plant == options_.plant_error && &subject == subjects_.data() &&
+           world_.rank() == world_.size() - 1;
+  }
+
+  void must_succeed(const Subject& subject, int code) const {
+    if (code == 0) return;
+    throw std::runtime_error(fmt::format("{} by {}: {}", plan_.label(harness_.collective_),
+                                         subject.library->name(), subject.library->explain(code)));
+  }
+
+  void verified_round(Plant plant) {
+    for (Subject& subject : subjects_) {
+      const uint64_t generation = ++harness_.generation_;
+      message_.prepare(Extent::whole, generation);
+      world_.barrier();
+      arrive_late(world_.rank(), generation);
+      must_succeed(subject, subject.library->run(call_));
+      if (plants_here(subject, plant)) message_.plant_error(Extent::whole, generation);
+      subject.wrong += message_.check(Extent::whole, generation);
+    }
+  }
+
+  double timed(Subject& subject, Plant plant) {
+    const uint64_t generation = ++harness_.generation_;
+    message_.prepare(Extent::spans, generation);
+    world_.barrier();
+    const uint64_t entry = stamp();
+    const int code = subject.library->run(call_);
+    const uint64_t exit = stamp();
+    must_succeed(subject, code);
+    if (plants_here(subject, plant)) message_.plant_error(Extent::spans, generation);
+    if (options_.checks > 0) subject.wrong += message_.check(Extent::spans, generation);
+    return static_cast<double>(ticks_to_ns(exit - entry));
+  }
+
+  /// One call of each library, in turns. Keeps the times from `first` on where there is room for them.
+  void timed_rounds(int64_t first, int64_t rounds, bool keep) {
+    for (int64_t i = first; i < first + rounds; ++i) {
+      for (size_t turn = 0; turn < subjects_.size(); ++turn) {
+        Subject& subject = subject_at(i, turn);
+        const double ns = timed(subject, keep && i == 0 ? Plant::timed : Plant::none);
+        if (keep) subject.ns[static_cast<size_t>(i)] = ns;
+      }
+    }
+  }
+
+  /// At least `least` rounds, then more until `seconds` have passed on some rank or there are `most`. Ranks agree after
+  /// each batch; batches grow with what is done, so that agreeing costs little and the time is kept roughly.
+  int64_t rounds_within(double seconds, int64_t least, int64_t most, bool keep) {
+    constexpr int64_t kLargestBatch = 1000;
+    const uint64_t start = now_ns();
+    int64_t done = 0;
+    double elapsed = 0;
+    while (done < most && (done < least || elapsed < seconds)) {
+      const int64_t batch = std::min(std::clamp(done, least, kLargestBatch), most - done);
+      timed_rounds(done, batch, keep);
+      done += batch;
+      elapsed = world_.max(static_cast<double>(now_ns() - start) * 1e-9);
+    }
+    return done;
+  }
+
+  void warm_up(double seconds) {
+    if (options_.warmup) {
+      timed_rounds(0, *options_.warmup, false);
+    } else {
+      rounds_within(seconds / 10, kLeastWarmup, kMostWarmup, false);
+    }
+  }
+
+  void measure_times() {
+    const double seconds = options_.seconds * static_cast<double>(subjects_.size());
+    warm_up(seconds);
+    for (Subject& subject : subjects_) {
+      subject.ns.assign(static_cast<size_t>(options_.iterations.value_or(kMostIterations)), 0);
+    }
+    int64_t done = 0;
+    if (options_.iterations) {
+      done = *options_.iterations;
+      timed_rounds(0, done, true);
+    } else {
+      done = rounds_within(seconds, kLeastIterations, kMostIterations, true);
+    }
+    for (Subject& subject : subjects_) subject.ns.resize(static_cast<size_t>(done));
+  }
+
+  std::vector<Row> rows() {
+    std::vector<Row> rows;
+    for (Subject& subject : subjects_) {
+      Row row;
+      row.library = subject.library->name();
+      row.algorithm = subject.library->algorithm(call_);
+      row.call = plan_.call;
+      row.bytes = plan_.bytes;
+      row.in_place = plan_.in_place;
+      row.ranks = world_.size();
+      row.bus_factor = harness_.collective_.bus_factor(world_.size());
+      row.verified = options_.checks > 0;
+      row.wrong = world_.sum(subject.wrong);
+      world_.max(std::span<double>(subject.ns));
+      for (double& ns : subject.ns) ns /= 1000;
+      row.us = summarize(std::move(subject.ns));
+      rows.push_back(std::move(row));
+    }
+    return rows;
+  }
+
+  Harness& harness_;
+  World& world_;
+  const Options& options_;
+  const RowPlan& plan_;
+  Call call_;
+  Message message_;
+  std::vector<Subject> subjects_;
+};
+
+Harness::Harness(World& world, const CollectiveInfo& collective, const Options& options, uint64_t largest)
+    : world_(world),
+      collective_(collective),
+      options_(options),
+      recv_(largest),
+      send_(needs_send(options) ? largest : 0) {
+  calibrate_ticks();
+}
+
+uint64_t Harness::memory_needed(const Options& options, uint64_t largest) {
+  return needs_send(options) ? 2 * largest : largest;
+}
+
+std::vector<Row> Harness::measure(const RowPlan& plan, const std::vector<Library*>& libraries) {
+  return Measurement(*this, plan, libraries).run();
+}
+
+}  // namespace tutti::bench

@@ -1,0 +1,61 @@
+// How a row is measured.
+//
+// Each iteration: this rank's input is changed and its output poisoned, all ranks meet at a barrier, a stamp, the call,
+// a stamp, and the result is checked. The row's samples are, for each iteration, the maximum over the ranks of
+// (exit - own entry). Between the stamps is the call alone.
+//
+// A baseline takes turns with Tutti: both run once in every iteration, on the same buffers, and who is first changes
+// with every iteration.
+//
+// Before the timed iterations come fully verified ones, in which ranks arrive at random times; one more follows them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "benchmarks/launcher.h"
+#include "benchmarks/library.h"
+#include "benchmarks/message.h"
+#include "benchmarks/options.h"
+#include "benchmarks/output.h"
+
+namespace tutti::bench {
+
+/// What one row, or one pair of rows with a baseline, is about.
+struct RowPlan {
+  Call call;  // without its buffers
+  uint64_t bytes = 0;
+  bool in_place = false;
+
+  std::string label(const CollectiveInfo& collective) const;
+};
+
+/// All rows in the order of the table.
+std::vector<RowPlan> plan_rows(const CollectiveInfo& collective, const Options& options,
+                               const std::vector<int>& roots);
+
+class Harness {
+ public:
+  /// `largest` in bytes is the longest message there will be.
+  Harness(World& world, const CollectiveInfo& collective, const Options& options, uint64_t largest);
+
+  /// Collective. One row for each library, Tutti's first; equal on all ranks. Throws where a call fails.
+  std::vector<Row> measure(const RowPlan& plan, const std::vector<Library*>& libraries);
+
+  /// Bytes that one rank's buffers take.
+  static uint64_t memory_needed(const Options& options, uint64_t largest);
+
+ private:
+  struct Subject;
+  class Measurement;
+
+  World& world_;
+  const CollectiveInfo& collective_;
+  const Options& options_;
+  Buffer recv_;
+  Buffer send_;
+  uint64_t generation_ = 0;  // of the data; the same on all ranks at any point
+};
+
+}  // namespace tutti::bench

@@ -1,0 +1,37 @@
+// Where and with what a result was measured: what makes two results comparable or not.
+//
+// No host name: `node` is a hash that differs between machines and is the same for all runs on one.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "benchmarks/launcher.h"
+
+namespace tutti::bench {
+
+struct Machine {
+  std::string cpu;
+  int cores = 0;  // that the ranks may use, all together
+  uint64_t memory_bytes = 0;
+  std::string kernel;
+  std::string architecture;
+  std::string node;
+  std::string compiler;
+  std::string tutti_version;
+  std::string mpi;         // the MPI library; empty when it took no part
+  std::string mpi_yields;  // OMPI_MCA_mpi_yield_when_idle as it is set; empty when it is not
+  std::string launch;
+  int ranks = 0;
+  int nodes = 1;
+  std::string time;     // UTC, ISO 8601
+  std::string command;  // without the path of the program
+};
+
+/// Collective: all ranks call it.
+Machine describe_machine(World& world, int argc, char** argv);
+
+/// Memory that can be allocated now; 0 when the system does not tell.
+uint64_t available_memory();
+
+}  // namespace tutti::bench

@@ -1,0 +1,354 @@
+// Reads the command line with CLI11; every value is read strictly here, so that each error names the option, what
+// came and what is allowed.
+#include "benchmarks/options.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "core/units.h"
+
+namespace tutti::bench {
+namespace {
+
+/// The command line as it was written.
+struct Texts {
+  using Text = std::optional<std::string>;
+  Text min_bytes, max_bytes, step_factor, step_bytes;
+  Text iterations, warmup, checks, seconds;
+  Text datatype, op, root, placement;
+  Text local_ranks, baseline, algorithm, timeout, json;
+  Text plant_error, plant_death;
+  bool in_place = false;
+};
+
+[[noreturn]] void bad_value(std::string_view option, std::string_view value, std::string_view allowed) {
+  throw UsageError(fmt::format("{}: '{}' is not allowed; allowed: {}", option, printable(value), allowed));
+}
+
+uint64_t whole_number(std::string_view option, const std::string& text, uint64_t low, uint64_t high) {
+  const std::optional<uint64_t> value = parse_integer(text);
+  if (!value || *value < low || *value > high) {
+    bad_value(option, text, fmt::format("a whole number from {} to {}", low, high));
+  }
+  return *value;
+}
+
+uint64_t byte_count(std::string_view option, const std::string& text, uint64_t low) {
+  const std::optional<uint64_t> value = parse_size(text);
+  if (!value || *value < low || *value > kLargestMessage) {
+    bad_value(option, text,
+              fmt::format("a size from {} to {}, such as 8, 64K or 128M", low, format_size(kLargestMessage)));
+  }
+  return *value;
+}
+
+double positive_seconds(std::string_view option, const std::string& text) {
+  constexpr double kMost = 3600;
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool whole = error == std::errc{} && end == text.data() + text.size();
+  if (!whole || !(value > 0) || value > kMost)
+    bad_value(option, text, "seconds above 0, up to 3600, such as 0.5");
+  return value;
+}
+
+// ---- Sizes ----
+
+constexpr size_t kMostSizes = 10'000;
+
+std::vector<uint64_t> sweep(uint64_t low, uint64_t high, uint64_t factor, uint64_t step) {
+  std::vector<uint64_t> sizes;
+  for (uint64_t bytes = low; bytes <= high;) {
+    if (sizes.size() == kMostSizes) {
+      throw UsageError(fmt::format("more than {} sizes from {} to {}: choose a larger step", kMostSizes,
+                                   format_size(low), format_size(high)));
+    }
+    sizes.push_back(bytes);
+    // A factor gets nowhere from 0.
+    bytes = step != 0 ? bytes + step : (bytes == 0 ? 8 : bytes * factor);
+  }
+  return sizes;
+}
+
+std::vector<uint64_t> read_sizes(const Texts& texts) {
+  constexpr uint64_t kLow = 8;
+  constexpr uint64_t kHigh = uint64_t{32} << 20;
+  if (texts.step_factor && texts.step_bytes) {
+    throw UsageError("--stepfactor and --stepbytes: give one of the two");
+  }
+  uint64_t low = texts.min_bytes ? byte_count("--minbytes", *texts.min_bytes, 0) : kLow;
+  uint64_t high = texts.max_bytes ? byte_count("--maxbytes", *texts.max_bytes, 0) : kHigh;
+  if (!texts.max_bytes) high = std::max(low, high);
+  if (!texts.min_bytes) low = std::min(low, high);
+  if (high < low) {
+    bad_value("--maxbytes", *texts.max_bytes, fmt::format("at least --minbytes, {}", format_size(low)));
+  }
+  uint64_t factor = 4;
+  uint64_t step = 0;
+  if (texts.step_factor) factor = whole_number("--stepfactor", *texts.step_factor, 2, 1'000'000);
+  if (texts.step_bytes) step = byte_count("--stepbytes", *texts.step_bytes, 1);
+  return sweep(low, high, factor, step);
+}
+
+// ---- Names ----
+
+template <typename Value>
+struct Named {
+  std::string_view name;
+  Value value;
+};
+
+/// First the names that are listed in messages, then other names for the same.
+constexpr Named<tutti_datatype_t> kDatatypes[] = {
+    {"int8", TUTTI_INT8},         {"uint8", TUTTI_UINT8},     {"int16", TUTTI_INT16},
+    {"uint16", TUTTI_UINT16},     {"int32", TUTTI_INT32},     {"uint32", TUTTI_UINT32},
+    {"int64", TUTTI_INT64},       {"uint64", TUTTI_UINT64},   {"float16", TUTTI_FLOAT16},
+    {"bfloat16", TUTTI_BFLOAT16}, {"float32", TUTTI_FLOAT32}, {"float64", TUTTI_FLOAT64},
+};
+constexpr Named<tutti_datatype_t> kDatatypeAliases[] = {
+    {"half", TUTTI_FLOAT16}, {"fp16", TUTTI_FLOAT16},   {"bf16", TUTTI_BFLOAT16}, {"float", TUTTI_FLOAT32},
+    {"fp32", TUTTI_FLOAT32}, {"double", TUTTI_FLOAT64}, {"fp64", TUTTI_FLOAT64},
+};
+constexpr Named<tutti_op_t> kOps[] = {
+    {"sum", TUTTI_SUM}, {"prod", TUTTI_PROD}, {"min", TUTTI_MIN}, {"max", TUTTI_MAX}, {"avg", TUTTI_AVG}};
+constexpr Named<Plant> kPlants[] = {
+    {"none", Plant::none}, {"checked", Plant::checked}, {"timed", Plant::timed}, {"last", Plant::last}};
+
+template <typename Value>
+std::string names_of(std::span<const Named<Value>> table) {
+  std::string text;
+  for (const auto& entry : table) text += fmt::format("{}{}", text.empty() ? "" : ", ", entry.name);
+  return text;
+}
+
+template <typename Value>
+const Named<Value>* find_name(std::span<const Named<Value>> table, std::string_view name) {
+  const auto found =
+      std::find_if(table.begin(), table.end(), [name](const auto& entry) { return entry.name == name; });
+  return found == table.end() ? nullptr : &*found;
+}
+
+std::vector<std::string> split_commas(const std::string& text) {
+  std::vector<std::string> parts;
+  size_t start = 0;
+  for (size_t comma = text.find(','); comma != std::string::npos; comma = text.find(',', start)) {
+    parts.push_back(text.substr(start, comma - start));
+    start = comma + 1;
+  }
+  parts.push_back(text.substr(start));
+  return parts;
+}
+
+/// A name, several separated by commas, or "all".
+template <typename Value>
+std::vector<Value> read_names(std::string_view option, const std::string& text,
+                              std::span<const Named<Value>> table, std::span<const Named<Value>> aliases) {
+  std::vector<Value> values;
+  if (text == "all") {
+    for (const auto& entry : table) values.push_back(entry.value);
+    return values;
+  }
+  for (const std::string& part : split_commas(text)) {
+    const Named<Value>* entry = find_name(table, part);
+    if (entry == nullptr) entry = find_name(aliases, part);
+    if (entry == nullptr) bad_value(option, part, names_of(table) + ", all");
+    if (std::find(values.begin(), values.end(), entry->value) == values.end()) values.push_back(entry->value);
+  }
+  return values;
+}
+
+std::vector<bool> read_placements(const CollectiveInfo& collective, const Texts& texts) {
+  if (texts.in_place && texts.placement) throw UsageError("--in-place and --placement: give one of the two");
+  if (texts.in_place || texts.placement == "in") return {true};
+  if (texts.placement == "out") return {false};
+  if (texts.placement == "both") return {false, true};
+  if (texts.placement) bad_value("--placement", *texts.placement, "in, out, both");
+  return {collective.in_place_by_default};
+}
+
+// ---- Everything ----
+
+void read_measurement(const Texts& texts, Options& options) {
+  constexpr uint64_t kMostIterations = 100'000'000;
+  if (texts.iterations) {
+    options.iterations = static_cast<int64_t>(whole_number("--iters", *texts.iterations, 1, kMostIterations));
+  }
+  if (texts.warmup) {
+    options.warmup = static_cast<int64_t>(whole_number("--warmup_iters", *texts.warmup, 0, kMostIterations));
+  }
+  if (texts.checks) {
+    options.checks = static_cast<int64_t>(whole_number("--check", *texts.checks, 0, kMostIterations));
+  }
+  if (texts.seconds) options.seconds = positive_seconds("--seconds", *texts.seconds);
+  if (texts.timeout) {
+    const std::optional<uint64_t> ns = parse_duration(*texts.timeout);
+    constexpr uint64_t kDayNs = uint64_t{86'400} * 1'000'000'000;
+    if (!ns || *ns == 0 || *ns > kDayNs)
+      bad_value("--timeout", *texts.timeout, "a time up to 24h, such as 30s or 5m");
+    options.timeout_ns = static_cast<int64_t>(*ns);
+  }
+}
+
+int rank_number(std::string_view option, const std::string& text) {
+  return static_cast<int>(whole_number(option, text, 0, kMostRanks - 1));
+}
+
+Options read_options(const CollectiveInfo& collective, const Texts& texts) {
+  Options options;
+  options.sizes = read_sizes(texts);
+  read_measurement(texts, options);
+  if (texts.datatype) {
+    options.datatypes =
+        read_names<tutti_datatype_t>("--datatype", *texts.datatype, kDatatypes, kDatatypeAliases);
+  }
+  if (texts.op) options.ops = read_names<tutti_op_t>("--op", *texts.op, kOps, {});
+  if (texts.root == "all") {
+    options.root.reset();
+  } else if (texts.root) {
+    options.root = rank_number("--root", *texts.root);
+  }
+  options.placements = read_placements(collective, texts);
+  if (texts.local_ranks) {
+    options.local_ranks = static_cast<int>(whole_number("--np", *texts.local_ranks, 1, kMostRanks));
+  }
+  if (texts.baseline && texts.baseline != "mpi") bad_value("--baseline", *texts.baseline, "mpi");
+  options.baseline_mpi = texts.baseline.has_value();
+  options.algorithm = texts.algorithm.value_or("");
+  options.json = texts.json.value_or("");
+  if (texts.plant_error) {
+    options.plant_error = read_names<Plant>("--plant-error", *texts.plant_error, kPlants, {}).front();
+  }
+  if (texts.plant_death) options.plant_death = rank_number("--plant-death", *texts.plant_death);
+  return options;
+}
+
+void declare_what(CLI::App& app, const CollectiveInfo& collective, Texts& texts) {
+  const std::string what = "What to measure";
+  app.add_option("-b,--minbytes", texts.min_bytes, "Smallest message, such as 8, 64K or 128M (default 8)")
+      ->group(what);
+  app.add_option("-e,--maxbytes", texts.max_bytes, "Largest message (default 32M)")->group(what);
+  app.add_option("-f,--stepfactor", texts.step_factor, "Each message is so many times the last (default 4)")
+      ->group(what);
+  app.add_option("-i,--stepbytes", texts.step_bytes, "Or so many bytes more than the last")->group(what);
+  app.add_option("-d,--datatype", texts.datatype,
+                 "Element types, separated by commas, or all (default float32): " +
+                     names_of<tutti_datatype_t>(kDatatypes))
+      ->group(what);
+  if (collective.has_op()) {
+    app.add_option("-o,--op", texts.op,
+                   "Operators, separated by commas, or all (default sum): " + names_of<tutti_op_t>(kOps))
+        ->group(what);
+  }
+  if (collective.has_root()) {
+    app.add_option("-r,--root", texts.root, "The rank that sends, or all for each in turn (default 0)")
+        ->group(what);
+  }
+  app.add_option("--placement", texts.placement,
+                 fmt::format("in: one buffer is sent and received; out: two buffers; both (default {})",
+                             collective.in_place_by_default ? "in" : "out"))
+      ->group(what);
+  app.add_flag("--in-place", texts.in_place, "The same as --placement in")->group(what);
+  app.add_option("--algorithm", texts.algorithm, "Use this algorithm (see tutti-info) at every size")
+      ->group(what);
+}
+
+void declare_how(CLI::App& app, Texts& texts) {
+  const std::string how = "How to measure";
+  app.add_option("-n,--iters", texts.iterations,
+                 "Timed iterations per row (default: as many as fit into --seconds, at least 20)")
+      ->group(how);
+  app.add_option("-w,--warmup_iters,--warmup-iters", texts.warmup,
+                 "Iterations before them (default: as many as fit into a tenth of --seconds, at least 5)")
+      ->group(how);
+  app.add_option("--seconds", texts.seconds, "Time for the iterations of a row (default 0.5)")->group(how);
+  app.add_option(
+         "-c,--check", texts.checks,
+         "Iterations whose whole result is verified, before the timed ones; 0: verify nothing (default 5)")
+      ->group(how);
+  app.add_option("--timeout", texts.timeout, "Limit of one operation, such as 30s (default: TUTTI_TIMEOUT)")
+      ->group(how);
+}
+
+void declare_run(CLI::App& app, Texts& texts) {
+  const std::string run = "Ranks and output";
+  app.add_option("--np", texts.local_ranks, "Start so many local ranks (default 2; not under mpirun)")
+      ->group(run);
+  app.add_option("--baseline", texts.baseline, "mpi: measure MPI's collective beside Tutti's (under mpirun)")
+      ->group(run);
+  app.add_option("--json", texts.json, "Also write the results to this file, schema tutti-bench/1")
+      ->group(run);
+  app.add_option("--plant-error", texts.plant_error)->group("");
+  app.add_option("--plant-death", texts.plant_death)->group("");
+}
+
+std::string footer(const CollectiveInfo& collective) {
+  return fmt::format(
+      "\nTimes are in microseconds. Each iteration's time is the maximum over the ranks of (exit - own "
+      "entry) after\n"
+      "a barrier; the percentiles are over the iterations, and one that needs more iterations prints as -.\n"
+      "algbw = bytes / p50; busbw = algbw times {}, as nccl-tests defines it.\n\n"
+      "Exit status: 0 all results are right, 1 a result is wrong or the run failed, 2 bad option, 130 "
+      "interrupted.\n\n"
+      "Examples:\n{}",
+      collective.kind == Kind::all_reduce ? "2 (n - 1) / n" : "1", collective.examples);
+}
+
+}  // namespace
+
+std::string library_version() {
+  const int version = tutti_version();
+  return fmt::format("{}.{}.{}", version / 10'000, version / 100 % 100, version % 100);
+}
+
+ParsedOptions parse_options(const CollectiveInfo& collective, std::vector<std::string> arguments) {
+  Texts texts;
+  CLI::App app{collective.summary, collective.program};
+  app.set_version_flag("--version",
+                       [&] { return fmt::format("{} (tutti {})", collective.program, library_version()); });
+  app.get_formatter()->column_width(34);
+  app.footer(footer(collective));
+  declare_what(app, collective, texts);
+  declare_how(app, texts);
+  declare_run(app, texts);
+
+  ParsedOptions result;
+  const auto usage_error = [&](const std::string& message) {
+    result.exit_code = 2;
+    result.text = fmt::format("{}: {}\nTry '{} --help'.\n", collective.program, message, collective.program);
+  };
+  try {
+    std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
+    app.parse(std::move(arguments));
+    result.options = read_options(collective, texts);
+  } catch (const CLI::CallForHelp&) {
+    result.text = app.help();
+  } catch (const CLI::CallForVersion& version) {
+    result.text = std::string(version.what()) + "\n";
+  } catch (const CLI::ParseError& error) {
+    usage_error(error.what());
+  } catch (const UsageError& error) {
+    usage_error(error.what());
+  }
+  return result;
+}
+
+std::vector<int> roots_for(const Options& options, int ranks) {
+  std::vector<int> roots;
+  if (!options.root) {
+    for (int rank = 0; rank < ranks; ++rank) roots.push_back(rank);
+    return roots;
+  }
+  if (*options.root >= ranks) {
+    bad_value("--root", std::to_string(*options.root), fmt::format("0 to {}, and all", ranks - 1));
+  }
+  return {*options.root};
+}
+
+}  // namespace tutti::bench

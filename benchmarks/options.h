@@ -1,0 +1,65 @@
+// What the user asked a benchmark to do.
+//
+// The options are those of nccl-tests where it has them. Reading them needs neither ranks nor MPI; what depends on
+// the number of ranks (--root) is settled by roots_for() when that is known.
+#pragma once
+
+#include <tutti/tutti.h>
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "benchmarks/collective.h"
+
+namespace tutti::bench {
+
+/// The user said something that cannot be; the message names option, value and what is allowed. Exit status 2.
+class UsageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Where a test makes this program go wrong on purpose.
+enum class Plant : uint8_t { none, checked, timed, last };
+
+inline constexpr uint64_t kLargestMessage = uint64_t{1} << 40;
+inline constexpr int64_t kMostRanks = 1024;
+
+struct Options {
+  std::vector<uint64_t> sizes;  // bytes, ascending
+  std::vector<tutti_datatype_t> datatypes{TUTTI_FLOAT32};
+  std::vector<tutti_op_t> ops{TUTTI_SUM};
+  std::optional<int> root = 0;        // empty: every rank in turn
+  std::vector<bool> placements;       // each: in place?
+  std::optional<int64_t> iterations;  // empty: as many as fit into `seconds`
+  std::optional<int64_t> warmup;      // empty: as many as fit into a tenth of that
+  double seconds = 0.5;
+  int64_t checks = 5;  // fully verified iterations before the timed ones; 0 switches all checks off
+  std::optional<int> local_ranks;
+  bool baseline_mpi = false;
+  std::string algorithm;   // empty: Tutti chooses
+  int64_t timeout_ns = 0;  // 0: Tutti's own
+  std::string json;        // empty: none
+  Plant plant_error = Plant::none;
+  std::optional<int> plant_death;  // this rank kills itself before the second row
+};
+
+struct ParsedOptions {
+  std::optional<Options> options;  // empty: print `text` and end with `exit_code`
+  std::string text;
+  int exit_code = 0;
+};
+
+/// `arguments` without the program's name. Never throws for what the user wrote.
+ParsedOptions parse_options(const CollectiveInfo& collective, std::vector<std::string> arguments);
+
+/// The roots to measure; throws UsageError where --root is no rank.
+std::vector<int> roots_for(const Options& options, int ranks);
+
+/// "0.1.0" of the library that was loaded.
+std::string library_version();
+
+}  // namespace tutti::bench

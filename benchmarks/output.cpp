@@ -1,0 +1,221 @@
+// Table, JSON, result file, progress.
+#include "benchmarks/output.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+#include "core/clock.h"
+#include "core/units.h"
+
+namespace tutti::bench {
+namespace {
+
+std::string microseconds(std::optional<double> us) {
+  if (!us) return "-";
+  if (*us < 100) return fmt::format("{:.2f}", *us);
+  if (*us < 10'000) return fmt::format("{:.1f}", *us);
+  return fmt::format("{:.0f}", *us);
+}
+
+std::string gigabytes(double value) {
+  return fmt::format("{:.{}f}", value, value < 10 ? 3 : 2);
+}
+
+}  // namespace
+
+double Row::algbw() const {
+  const double p50 = us.p50.value_or(0);
+  return p50 > 0 ? static_cast<double>(bytes) / (p50 * 1000) : 0;
+}
+
+// ---- Table ----
+
+void Table::header(const Machine& machine) const {
+  fmt::print("# {}, tutti {}: {} ranks on {} node ({} cores, {}), started by {}\n", collective_.program,
+             machine.tutti_version, machine.ranks, machine.nodes, machine.cores, machine.cpu, machine.launch);
+  if (!machine.mpi.empty()) {
+    fmt::print("# {}; OMPI_MCA_mpi_yield_when_idle is {}\n", machine.mpi,
+               machine.mpi_yields.empty() ? "not set" : machine.mpi_yields);
+  }
+  if (machine.ranks > machine.cores) {
+    fmt::print(
+        "# more ranks than cores: ranks wait for each other's turns, so times are longer and vary more\n");
+  }
+  fmt::print(
+      "# times in us: maximum over ranks of (exit - own entry) after a barrier, percentiles over "
+      "iterations\n");
+  fmt::print("#\n#{:>11} {:>12} {:>9} {:>5} {:>19} {:>5}", "bytes", "count", "type",
+             collective_.has_op() ? "op" : "root", "algorithm", "place");
+  if (with_library_) fmt::print(" {:>7}", "library");
+  fmt::print(" {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6}\n", "p50", "p90", "p99", "p99.9", "max",
+             "algbw", "busbw", "#wrong");
+  std::fflush(stdout);
+}
+
+void Table::row(const Row& row) const {
+  fmt::print("{:>12} {:>12} {:>9} {:>5} {:>19} {:>5}", row.bytes, row.call.count,
+             tutti_datatype_name(row.call.datatype),
+             collective_.has_op() ? tutti_op_name(row.call.op) : std::to_string(row.call.root), row.algorithm,
+             row.in_place ? "in" : "out");
+  if (with_library_) fmt::print(" {:>7}", row.library);
+  fmt::print(" {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6}\n", microseconds(row.us.p50),
+             microseconds(row.us.p90), microseconds(row.us.p99), microseconds(row.us.p999),
+             microseconds(row.us.max), gigabytes(row.algbw()), gigabytes(row.busbw()),
+             row.verified ? std::to_string(row.wrong) : "-");
+  std::fflush(stdout);
+}
+
+void Table::ratio(const Row& tutti, const Row& baseline) const {
+  const auto times = [](std::optional<double> slow, std::optional<double> fast) {
+    return slow && fast && *fast > 0 ? fmt::format("{:.2f}", *slow / *fast) : std::string("-");
+  };
+  fmt::print("# {} / tutti: p50 {}, p99 {}\n", baseline.library, times(baseline.us.p50, tutti.us.p50),
+             times(baseline.us.p99, tutti.us.p99));
+  std::fflush(stdout);
+}
+
+void Table::remark(const std::string& text) const {
+  fmt::print("# {}\n", text);
+  std::fflush(stdout);
+}
+
+// ---- JSON ----
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json or_null(std::optional<double> value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+Json or_null(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
+
+Json machine_json(const Machine& machine) {
+  return {{"cpu", machine.cpu},
+          {"cores", machine.cores},
+          {"memory_bytes", machine.memory_bytes},
+          {"kernel", machine.kernel},
+          {"architecture", machine.architecture},
+          {"node", machine.node},
+          {"compiler", machine.compiler},
+          {"tutti_version", machine.tutti_version},
+          {"mpi", or_null(machine.mpi)},
+          {"mpi_yield_when_idle", or_null(machine.mpi_yields)},
+          {"launch", machine.launch},
+          {"time", machine.time},
+          {"command", machine.command}};
+}
+
+Json row_json(const CollectiveInfo& collective, const Row& row) {
+  return {{"library", row.library},
+          {"collective", collective.name},
+          {"algorithm", row.algorithm},
+          {"ranks", row.ranks},
+          {"nodes", 1},
+          {"bytes", row.bytes},
+          {"count", row.call.count},
+          {"dtype", tutti_datatype_name(row.call.datatype)},
+          {"op", collective.has_op() ? Json(tutti_op_name(row.call.op)) : Json(nullptr)},
+          {"root", collective.has_root() ? Json(row.call.root) : Json(nullptr)},
+          {"in_place", row.in_place},
+          {"iterations", row.us.samples},
+          {"p50_us", or_null(row.us.p50)},
+          {"p90_us", or_null(row.us.p90)},
+          {"p99_us", or_null(row.us.p99)},
+          {"p999_us", or_null(row.us.p999)},
+          {"max_us", row.us.max},
+          {"mean_us", row.us.mean},
+          {"cv", or_null(row.us.cv)},
+          {"algbw_gbs", row.algbw()},
+          {"busbw_gbs", row.busbw()},
+          {"wrong", row.verified ? Json(row.wrong) : Json(nullptr)}};
+}
+
+}  // namespace
+
+std::string to_json(const CollectiveInfo& collective, const Machine& machine, const std::vector<Row>& rows,
+                    bool was_interrupted) {
+  Json results = Json::array();
+  for (const Row& row : rows) results.push_back(row_json(collective, row));
+  const Json document{{"schema", "tutti-bench/1"},
+                      {"machine", machine_json(machine)},
+                      {"interrupted", was_interrupted},
+                      {"results", std::move(results)}};
+  // What a machine or a command line says about itself need not be UTF-8.
+  return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+// ---- Result file ----
+
+ResultFile::ResultFile(const std::string& path)
+    : path_(path), temporary_(fmt::format("{}.{}.tmp", path, ::getpid())) {
+  constexpr off_t kReserved = 1 << 20;
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+    throw std::runtime_error(fmt::format("--json: {} is not a regular file", printable(path)));
+  }
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (fd_ < 0) fail("cannot be created", errno);
+  const int error = ::posix_fallocate(fd_, 0, kReserved);
+  if (error != 0 && error != EOPNOTSUPP && error != EINVAL) fail("cannot be written", error);
+}
+
+ResultFile::~ResultFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+void ResultFile::fail(const char* what, int error) {
+  if (fd_ >= 0) {
+    ::close(std::exchange(fd_, -1));
+    ::unlink(temporary_.c_str());
+  }
+  throw std::runtime_error(
+      fmt::format("--json: {} {}: {}", printable(path_), what, std::generic_category().message(error)));
+}
+
+void ResultFile::finish(const std::string& text) {
+  for (size_t written = 0; written < text.size();) {
+    const ssize_t now = ::write(fd_, text.data() + written, text.size() - written);
+    if (now < 0 && errno == EINTR) continue;
+    if (now <= 0) fail("cannot be written", errno);
+    written += static_cast<size_t>(now);
+  }
+  if (::ftruncate(fd_, static_cast<off_t>(text.size())) != 0 || ::fsync(fd_) != 0)
+    fail("cannot be written", errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot be put in place", errno);
+  ::close(std::exchange(fd_, -1));
+}
+
+// ---- Progress ----
+
+Progress::Progress(bool wanted, size_t rows)
+    : wanted_(wanted && ::isatty(STDERR_FILENO) == 1), rows_(rows), start_ns_(now_ns()) {}
+
+void Progress::at(size_t row, const std::string& label) {
+  constexpr uint64_t kQuietNs = 1'000'000'000;
+  if (!wanted_ || now_ns() - start_ns_ < kQuietNs) return;
+  fmt::print(stderr, "\r\x1b[K[{}/{}] {}", row + 1, rows_, label);
+  std::fflush(stderr);
+  shown_ = true;
+}
+
+void Progress::clear() {
+  if (shown_) fmt::print(stderr, "\r\x1b[K");
+  std::fflush(stderr);
+  shown_ = false;
+}
+
+}  // namespace tutti::bench

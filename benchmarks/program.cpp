@@ -1,0 +1,225 @@
+// Puts options, ranks, harness and output together, and says what went wrong where.
+//
+// What the user did wrong is found by all ranks alike: rank 0 prints it, all end with status 2. What fails in the run
+// may be known to one rank alone: that rank prints it, and its launcher ends the others.
+#include "benchmarks/program.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "benchmarks/baseline_mpi.h"
+#include "benchmarks/harness.h"
+#include "benchmarks/launcher.h"
+#include "benchmarks/local_ranks.h"
+#include "benchmarks/machine.h"
+#include "benchmarks/mpi_session.h"
+#include "core/units.h"
+
+namespace tutti::bench {
+namespace {
+
+constexpr int kWrong = 1;
+constexpr int kUsage = 2;
+constexpr int kInterrupted = 130;
+constexpr int kDefaultLocalRanks = 2;
+
+void check_launch(const Options& options, Launch launch) {
+  if (options.local_ranks && launch != Launch::local) {
+    throw UsageError("--np: the ranks were started already; --np starts local ranks where no launcher did");
+  }
+  if (options.baseline_mpi && launch != Launch::mpi) {
+    throw UsageError(built_with_mpi() ? "--baseline mpi: start the ranks with mpirun, which MPI needs"
+                                      : "--baseline mpi: this build has no MPI");
+  }
+}
+
+/// One rank's part of the run, after it has joined the others.
+class Run {
+ public:
+  Run(const CollectiveInfo& collective, const Options& options, World& world, const Machine& machine)
+      : collective_(collective),
+        options_(options),
+        world_(world),
+        machine_(machine),
+        table_(collective, options.baseline_mpi),
+        plans_(plan_rows(collective, options, roots_for(options, world.size()))) {
+    for (const RowPlan& plan : plans_) largest_ = std::max(largest_, plan.bytes);
+  }
+
+  int all_rows() {
+    if (!memory_suffices() || !open_file()) return kUsage;
+    Harness harness(world_, collective_, options_, largest_);
+    const auto tutti = make_tutti_library(collective_, world_.measured());
+    const auto baseline = options_.baseline_mpi ? make_mpi_library(collective_) : nullptr;
+    if (is_first()) table_.header(machine_);
+    Progress progress(is_first(), plans_.size());
+    for (size_t i = 0; i < plans_.size() && !stopped_; ++i) {
+      progress.at(i, plans_[i].label(collective_));
+      if (i == 1 && options_.plant_death == world_.rank()) ::raise(SIGKILL);
+      std::vector<Library*> libraries{tutti.get()};
+      if (baseline && mpi_can(plans_[i])) libraries.push_back(baseline.get());
+      const std::vector<Row> rows = harness.measure(plans_[i], libraries);
+      progress.clear();
+      keep(rows);
+      stopped_ = world_.any(interrupted());
+    }
+    return finish();
+  }
+
+ private:
+  bool is_first() const { return world_.rank() == 0; }
+
+  void complain(const std::string& text) const { fmt::print(stderr, "{}: {}\n", collective_.program, text); }
+
+  bool memory_suffices() {
+    const uint64_t needed = Harness::memory_needed(options_, largest_) * static_cast<uint64_t>(world_.size());
+    const uint64_t available = available_memory();
+    const bool too_much = is_first() && available != 0 && needed > available;
+    if (too_much) {
+      complain(fmt::format("--maxbytes: messages of {} take {} MiB on {} ranks, and {} MiB are available",
+                           format_size(largest_), needed >> 20, world_.size(), available >> 20));
+    }
+    return !world_.any(too_much);
+  }
+
+  bool open_file() {
+    bool failed = false;
+    if (is_first() && !options_.json.empty()) {
+      try {
+        file_.emplace(options_.json);
+      } catch (const std::runtime_error& error) {
+        complain(error.what());
+        failed = true;
+      }
+    }
+    return !world_.any(failed);
+  }
+
+  /// Says once why a type or operator has no row of the baseline.
+  bool mpi_can(const RowPlan& plan) {
+    const std::string why = mpi_cannot(collective_, plan.call);
+    if (is_first() && !why.empty() && why != said_) table_.remark(fmt::format("no row of mpi: {}", why));
+    said_ = why;
+    return why.empty();
+  }
+
+  void keep(const std::vector<Row>& rows) {
+    for (const Row& row : rows) {
+      wrong_ += row.wrong;
+      if (is_first()) table_.row(row);
+    }
+    if (is_first() && rows.size() > 1) table_.ratio(rows[0], rows[1]);
+    rows_.insert(rows_.end(), rows.begin(), rows.end());
+  }
+
+  int finish() {
+    if (is_first()) {
+      if (stopped_)
+        table_.remark(fmt::format("interrupted after {} of {} rows", rows_.size(), plans_.size()));
+      if (options_.checks == 0) {
+        table_.remark("results were not verified (--check 0)");
+      } else {
+        table_.remark(fmt::format("wrong elements: {}", wrong_));
+      }
+      if (file_) file_->finish(to_json(collective_, machine_, rows_, stopped_));
+    }
+    if (wrong_ != 0) return kWrong;
+    return stopped_ ? kInterrupted : 0;
+  }
+
+  const CollectiveInfo& collective_;
+  const Options& options_;
+  World& world_;
+  const Machine& machine_;
+  Table table_;
+  std::vector<RowPlan> plans_;
+  std::optional<ResultFile> file_;
+  std::vector<Row> rows_;
+  std::string said_;
+  uint64_t largest_ = 0;
+  int64_t wrong_ = 0;
+  bool stopped_ = false;
+};
+
+/// One process of the program.
+class Process {
+ public:
+  Process(const CollectiveInfo& collective, int argc, char** argv)
+      : collective_(collective), argc_(argc), argv_(argv), started_(how_started()), rank_(started_.rank) {}
+
+  int main() {
+    try {
+      if (started_.launch == Launch::mpi) {
+        mpi_.emplace();
+        rank_ = mpi_->rank();
+      }
+      return after_start();
+    } catch (const UsageError& error) {
+      // Without a launcher each process has an environment of its own, and maybe an error of its own.
+      if (rank_ == 0 || started_.launch == Launch::environment) {
+        fmt::print(stderr, "{}: {}\n", collective_.program, error.what());
+      }
+      if (mpi_) mpi_->barrier();
+      return kUsage;
+    } catch (const std::exception& error) {
+      fmt::print(stderr, "{}: rank {}: {}\n", collective_.program, rank_, error.what());
+      if (mpi_) mpi_->abort(kWrong);
+      return kWrong;
+    }
+  }
+
+ private:
+  int after_start() {
+    const ParsedOptions parsed = parse_options(collective_, {argv_ + 1, argv_ + argc_});
+    if (!parsed.options) {
+      if (rank_ == 0) fmt::print(parsed.exit_code == 0 ? stdout : stderr, "{}", parsed.text);
+      if (mpi_) mpi_->barrier();
+      return parsed.exit_code;
+    }
+    check_launch(*parsed.options, started_.launch);
+    handle_interrupts();
+    if (started_.launch == Launch::local) return local(*parsed.options);
+    World world = mpi_ ? join_mpi(*mpi_, *parsed.options) : join_environment(*parsed.options);
+    return in_world(world, *parsed.options);
+  }
+
+  int local(const Options& options) {
+    const int ranks = options.local_ranks.value_or(kDefaultLocalRanks);
+    static_cast<void>(roots_for(options, ranks));  // before any rank is started
+    IdBoard board;
+    const LocalRank started = start_local_ranks(collective_.program, ranks);
+    if (started.is_parent) return started.exit_code;
+    rank_ = started.rank;
+    World world = join_local(rank_, ranks, board, options);
+    return in_world(world, options);
+  }
+
+  int in_world(World& world, const Options& options) {
+    rank_ = world.rank();
+    const Machine machine = describe_machine(world, argc_, argv_);
+    return Run(collective_, options, world, machine).all_rows();
+  }
+
+  const CollectiveInfo& collective_;
+  int argc_;
+  char** argv_;
+  Started started_;
+  int rank_;
+  std::optional<MpiSession> mpi_;  // ends last: the World is gone by then
+};
+
+}  // namespace
+
+int run_program(const CollectiveInfo& collective, int argc, char** argv) {
+  return Process(collective, argc, argv).main();
+}
+
+}  // namespace tutti::bench
