@@ -9,7 +9,7 @@
 // Call calibrate_ticks() at set-up to keep that off the data path.
 #pragma once
 
-#include <time.h>
+#include <ctime>
 
 #include <atomic>
 #include <cstdint>

@@ -329,6 +329,7 @@ TEST_CASE("the process environment is the one the process was started with") {
   CHECK(run_test_case("the process environment is parsed", {"TUTTI_CREDITS=7"}).status == 0);
   CHECK(run_test_case("the process environment is parsed", {"TUTTI_CREDITS=8"}).status != 0);
   CHECK(run_test_case("a malformed process environment throws each time", {"TUTTI_CREDITS=99"}).status == 0);
+  CHECK(run_test_case("a malformed process environment throws each time", {"TUTTI_CREDITS=9"}).status != 0);
 }
 
 TEST_CASE("docs/environment.md is generated from the table") {

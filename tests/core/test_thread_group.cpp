@@ -123,7 +123,9 @@ TEST_CASE("a barrier that a thread never reaches ends with an error") {
     }
   });
   CHECK(code == Result::timeout);
-  CHECK(message == "barrier 0: only 2 of 3 threads came within 20 ms");
+  // On a busy machine the second thread may start only after the first has given up.
+  CHECK(message.starts_with("barrier 0: only "));
+  CHECK(message.ends_with(" of 3 threads came within 20 ms"));
 }
 
 TEST_CASE("a group needs a thread") {
