@@ -117,6 +117,7 @@ void Verification::check_shapes() {
       }
       report(Fault::shape,
              fmt::format("operation {}: the plan of rank {} does not belong to the plan of rank 0", k, r));
+      return;  // one is enough to say so; the rest of the check goes on
     }
   }
 }
