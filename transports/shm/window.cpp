@@ -34,7 +34,7 @@ constexpr size_t round_up(size_t value, size_t unit) {
 Layout layout(int ranks, size_t scratch_bytes) {
   const auto n = static_cast<size_t>(ranks);
   Layout l;
-  l.total = scratch_bytes != 0 ? scratch_bytes : std::min(kMostAutomatic, kNodeLimit / n);
+  l.total = scratch_bytes != 0 ? scratch_bytes : std::min(kMostAutomatic, kNodeLimit / n / kPage * kPage);
   l.pairs = round_up(sizeof(WindowHeader), kCacheLine);
   l.packets = round_up(l.pairs + n * sizeof(PairLine), kPage);
   l.packets_size = std::clamp(l.total / 16, kLeastPackets, kMostPackets);
