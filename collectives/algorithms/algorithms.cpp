@@ -9,8 +9,8 @@
 namespace tutti::algorithms {
 
 std::span<const Algorithm> algorithms_of(Collective collective) {
-  static constexpr std::array kAllReduce = {Algorithm::one_shot, Algorithm::two_shot, Algorithm::ring,
-                                            Algorithm::recursive_doubling};
+  static constexpr std::array kAllReduce = {Algorithm::one_shot, Algorithm::all_pairs, Algorithm::two_shot,
+                                            Algorithm::ring, Algorithm::recursive_doubling};
   static constexpr std::array kBroadcast = {Algorithm::one_writer_packets, Algorithm::one_writer,
                                             Algorithm::chain};
   static constexpr std::array kBarrier = {Algorithm::one_shot};
@@ -57,6 +57,8 @@ Plan build(Collective collective, Algorithm algorithm, const Shape& shape) {
       return local(collective, shape);
     case Algorithm::one_shot:
       return one_shot(collective, shape);
+    case Algorithm::all_pairs:
+      return all_pairs(shape);
     case Algorithm::two_shot:
       return two_shot(shape);
     case Algorithm::ring:

@@ -14,6 +14,7 @@ using plan::Shape;
 
 Plan local(Collective collective, const Shape& shape);
 Plan one_shot(Collective collective, const Shape& shape);  // all_reduce or barrier
+Plan all_pairs(const Shape& shape);
 Plan two_shot(const Shape& shape);
 Plan ring(const Shape& shape);
 Plan recursive_doubling(const Shape& shape);

@@ -9,7 +9,7 @@ namespace tutti::plan {
 
 std::string_view name_of(Algorithm algorithm) {
   constexpr std::string_view kNames[kAlgorithms] = {
-      "local",      "one_shot", "two_shot", "ring", "recursive_doubling", "one_writer_packets",
+      "local",      "one_shot", "all_pairs", "two_shot", "ring", "recursive_doubling", "one_writer_packets",
       "one_writer", "chain"};
   return kNames[static_cast<size_t>(algorithm)];
 }

@@ -49,6 +49,7 @@ namespace tutti::plan {
 enum class Algorithm : uint8_t {
   local,               // one rank: copy
   one_shot,            // all-reduce, barrier: everybody posts packets, everybody reduces everything
+  all_pairs,           // all-reduce: everybody stages slices, everybody folds everything
   two_shot,            // all-reduce: direct reduce-scatter, then all-gather
   ring,                // all-reduce
   recursive_doubling,  // all-reduce
@@ -56,7 +57,7 @@ enum class Algorithm : uint8_t {
   one_writer,          // broadcast: the root stages slices, everybody reads them
   chain,               // broadcast: pipelined from neighbour to neighbour
 };
-inline constexpr int kAlgorithms = 8;
+inline constexpr int kAlgorithms = 9;
 std::string_view name_of(Algorithm algorithm);
 
 /// base + per_round * round + per_slice * slice, modulo `modulus` (result >= 0) where modulus is not 0.

@@ -35,7 +35,7 @@ Settings make_settings(const Environment& environment, const Overrides& override
   s.warn_after_ns = environment.duration_ns(Variable::warn_after);
   s.scratch_bytes = environment.size(Variable::scratch_bytes);
   s.epoch_start = environment.integer(Variable::epoch_start);
-  s.simd = environment.text(Variable::simd);
+  s.simd = environment.choice<SimdChoice>(Variable::simd);
   if (!environment.is_automatic(Variable::spin)) {
     s.wait.spin_ns = environment.duration_ns(Variable::spin);
     s.spin_given = true;
