@@ -42,11 +42,27 @@ int from_environment(const char* name, int64_t low, int64_t high) {
   return static_cast<int>(*value);
 }
 
-Config measured_config(const Options& options) {
+/// The communicator that --algorithm applies to; `make` takes its configuration. All ranks refuse a bad name alike.
+template <typename Make>
+Communicator measured_communicator(const Options& options, Make make) {
   Config config;
   config.timeout = std::chrono::nanoseconds(options.timeout_ns);
   config.algorithm = options.algorithm;
-  return config;
+  try {
+    return make(config);
+  } catch (const Exception& error) {
+    if (error.code() != TUTTI_INVALID_ARGUMENT || options.algorithm.empty()) throw;
+    throw UsageError(fmt::format("--algorithm: {}", error.what()));
+  }
+}
+
+/// The same by a unique id. One id makes one communicator: rank 0 sends the second id through the first communicator.
+Communicator measured_by_id(Communicator& control, int rank, int size, const Options& options) {
+  tutti_unique_id_t id{};
+  if (rank == 0) id = UniqueId::create().get();
+  control.broadcast(std::span<unsigned char>(id.bytes), 0);
+  return measured_communicator(
+      options, [&](const Config& config) { return Communicator::create(UniqueId(id), rank, size, config); });
 }
 
 }  // namespace
@@ -94,7 +110,9 @@ bool World::any(bool value) {
 
 World join_mpi(MpiSession& mpi, const Options& options) {
   Communicator control = mpi.make_communicator(Config{});
-  return {Launch::mpi, std::move(control), mpi.make_communicator(measured_config(options))};
+  Communicator measured =
+      measured_communicator(options, [&](const Config& config) { return mpi.make_communicator(config); });
+  return {Launch::mpi, std::move(control), std::move(measured)};
 }
 
 World join_environment(const Options& options) {
@@ -104,12 +122,8 @@ World join_environment(const Options& options) {
   if (id == nullptr)
     throw UsageError("TUTTI_RANK is set and TUTTI_UNIQUE_ID is not: all ranks need the same id");
   Communicator control = Communicator::create(UniqueId::from_hex(id), rank, size);
-  // One id makes one communicator: rank 0 sends the second id through the first communicator.
-  tutti_unique_id_t second{};
-  if (rank == 0) second = UniqueId::create().get();
-  control.broadcast(std::span<unsigned char>(second.bytes), 0);
-  return {Launch::environment, std::move(control),
-          Communicator::create(UniqueId(second), rank, size, measured_config(options))};
+  Communicator measured = measured_by_id(control, rank, size, options);
+  return {Launch::environment, std::move(control), std::move(measured)};
 }
 
 struct IdBoard::Content {
@@ -143,11 +157,8 @@ UniqueId IdBoard::await() const {
 World join_local(int rank, int size, IdBoard& board, const Options& options) {
   if (rank == 0) board.publish(UniqueId::create());
   Communicator control = Communicator::create(board.await(), rank, size);
-  tutti_unique_id_t second{};
-  if (rank == 0) second = UniqueId::create().get();
-  control.broadcast(std::span<unsigned char>(second.bytes), 0);
-  return {Launch::local, std::move(control),
-          Communicator::create(UniqueId(second), rank, size, measured_config(options))};
+  Communicator measured = measured_by_id(control, rank, size, options);
+  return {Launch::local, std::move(control), std::move(measured)};
 }
 
 }  // namespace tutti::bench

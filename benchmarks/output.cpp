@@ -26,6 +26,11 @@ std::string microseconds(std::optional<double> us) {
   return fmt::format("{:.0f}", *us);
 }
 
+/// Each line goes out when it is known. A table that nobody gets is a failure of the run.
+void flush_table() {
+  if (std::fflush(stdout) != 0) throw std::system_error(errno, std::generic_category(), "standard output");
+}
+
 std::string gigabytes(double value) {
   return fmt::format("{:.{}f}", value, value < 10 ? 3 : 2);
 }
@@ -40,7 +45,7 @@ double Row::algbw() const {
 // ---- Table ----
 
 void Table::header(const Machine& machine) const {
-  fmt::print("# {}, tutti {}: {} ranks on {} node ({} cores, {}), started by {}\n", collective_.program,
+  fmt::print("# {}, tutti {}: {} ranks on {} node ({} cores, {}), launch: {}\n", collective_.program,
              machine.tutti_version, machine.ranks, machine.nodes, machine.cores, machine.cpu, machine.launch);
   if (!machine.mpi.empty()) {
     fmt::print("# {}; OMPI_MCA_mpi_yield_when_idle is {}\n", machine.mpi,
@@ -58,7 +63,7 @@ void Table::header(const Machine& machine) const {
   if (with_library_) fmt::print(" {:>7}", "library");
   fmt::print(" {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6}\n", "p50", "p90", "p99", "p99.9", "max",
              "algbw", "busbw", "#wrong");
-  std::fflush(stdout);
+  flush_table();
 }
 
 void Table::row(const Row& row) const {
@@ -71,7 +76,7 @@ void Table::row(const Row& row) const {
              microseconds(row.us.p90), microseconds(row.us.p99), microseconds(row.us.p999),
              microseconds(row.us.max), gigabytes(row.algbw()), gigabytes(row.busbw()),
              row.verified ? std::to_string(row.wrong) : "-");
-  std::fflush(stdout);
+  flush_table();
 }
 
 void Table::ratio(const Row& tutti, const Row& baseline) const {
@@ -80,12 +85,12 @@ void Table::ratio(const Row& tutti, const Row& baseline) const {
   };
   fmt::print("# {} / tutti: p50 {}, p99 {}\n", baseline.library, times(baseline.us.p50, tutti.us.p50),
              times(baseline.us.p99, tutti.us.p99));
-  std::fflush(stdout);
+  flush_table();
 }
 
 void Table::remark(const std::string& text) const {
   fmt::print("# {}\n", text);
-  std::fflush(stdout);
+  flush_table();
 }
 
 // ---- JSON ----

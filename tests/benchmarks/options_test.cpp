@@ -1,0 +1,183 @@
+// What the command line means, and what it may not say.
+#include "benchmarks/options.h"
+
+#include <sstream>
+
+#include "tests/catch.h"
+
+using namespace tutti::bench;
+
+namespace {
+
+double factor(int) {
+  return 1;
+}
+
+const CollectiveInfo kWithOp{
+    Kind::all_reduce, "all_reduce", "allreduce_bench", "summary", "examples", false, factor};
+const CollectiveInfo kWithRoot{Kind::broadcast, "broadcast", "broadcast_bench", "summary", "examples", true,
+                               factor};
+
+std::vector<std::string> words(const std::string& line) {
+  std::istringstream in(line);
+  std::vector<std::string> list;
+  for (std::string word; in >> word;) list.push_back(word);
+  return list;
+}
+
+Options good(const std::string& line, const CollectiveInfo& collective = kWithOp) {
+  const ParsedOptions parsed = parse_options(collective, words(line));
+  INFO(line << ": " << parsed.text);
+  REQUIRE(parsed.options);
+  return *parsed.options;
+}
+
+/// The message of a line that must be refused with status 2.
+std::string bad(const std::string& line, const CollectiveInfo& collective = kWithOp) {
+  const ParsedOptions parsed = parse_options(collective, words(line));
+  INFO(line);
+  REQUIRE_FALSE(parsed.options);
+  REQUIRE(parsed.exit_code == 2);
+  return parsed.text;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("defaults") {
+  const Options options = good("");
+  CHECK(options.sizes.front() == 8);
+  CHECK(options.sizes.back() == 32U << 20);
+  CHECK(options.datatypes == std::vector<tutti_datatype_t>{TUTTI_FLOAT32});
+  CHECK(options.ops == std::vector<tutti_op_t>{TUTTI_SUM});
+  CHECK(options.placements == std::vector<bool>{false});
+  CHECK(good("", kWithRoot).placements == std::vector<bool>{true});
+  CHECK(options.root == 0);
+  CHECK(options.checks == 5);
+  CHECK_FALSE(options.iterations);
+  CHECK_FALSE(options.warmup);
+  CHECK_FALSE(options.local_ranks);
+  CHECK_FALSE(options.baseline_mpi);
+}
+
+TEST_CASE("sizes") {
+  using Sizes = std::vector<uint64_t>;
+  CHECK(good("-b 8 -e 64 -f 2").sizes == Sizes{8, 16, 32, 64});
+  CHECK(good("-b 8 -e 63 -f 2").sizes == Sizes{8, 16, 32});
+  CHECK(good("-b 1K -e 3K -i 1024").sizes == Sizes{1024, 2048, 3072});
+  CHECK(good("--minbytes 64K --maxbytes 64K").sizes == Sizes{65536});
+  CHECK(good("--minbytes=64KiB --maxbytes=64KiB --stepfactor=2").sizes == Sizes{65536});
+  CHECK(good("-b 0 -e 16 -f 2").sizes == Sizes{0, 8, 16});
+  CHECK(good("-b 0 -e 4 -i 2").sizes == Sizes{0, 2, 4});
+  CHECK(good("-b 64M").sizes == Sizes{64U << 20});
+  CHECK(good("-e 4").sizes == Sizes{4});
+}
+
+TEST_CASE("types, operators, roots, placements") {
+  CHECK(good("-d all").datatypes.size() == 12);
+  CHECK(good("-o all").ops.size() == 5);
+  CHECK(good("-d half,bf16,double").datatypes ==
+        std::vector<tutti_datatype_t>{TUTTI_FLOAT16, TUTTI_BFLOAT16, TUTTI_FLOAT64});
+  CHECK(good("-d float,fp32,float32").datatypes == std::vector<tutti_datatype_t>{TUTTI_FLOAT32});
+  CHECK(good("--op min,max").ops == std::vector<tutti_op_t>{TUTTI_MIN, TUTTI_MAX});
+  CHECK(roots_for(good("-r 2", kWithRoot), 3) == std::vector<int>{2});
+  CHECK(roots_for(good("-r all", kWithRoot), 3) == std::vector<int>{0, 1, 2});
+  CHECK_THROWS_AS(roots_for(good("-r 3", kWithRoot), 3), UsageError);
+  CHECK(good("--in-place").placements == std::vector<bool>{true});
+  CHECK(good("--placement both").placements == std::vector<bool>{false, true});
+  CHECK(good("--placement out", kWithRoot).placements == std::vector<bool>{false});
+}
+
+TEST_CASE("measurement and run") {
+  const Options options = good(
+      "-n 1000 -w 0 -c 0 --seconds 2.5 --timeout 250ms --np 4 --json a.json --baseline mpi --algorithm ring");
+  CHECK(options.iterations == 1000);
+  CHECK(options.warmup == 0);
+  CHECK(options.checks == 0);
+  CHECK(options.seconds == 2.5);
+  CHECK(options.timeout_ns == 250'000'000);
+  CHECK(options.local_ranks == 4);
+  CHECK(options.json == "a.json");
+  CHECK(options.baseline_mpi);
+  CHECK(options.algorithm == "ring");
+  CHECK(good("--warmup_iters 3").warmup == 3);
+  CHECK(good("--warmup-iters 3").warmup == 3);
+  CHECK(good("--iters 7").iterations == 7);
+}
+
+TEST_CASE("a bad value is refused by name, with what is allowed") {
+  struct Case {
+    const char* line;
+    const char* option;
+    const char* part;
+  };
+  const Case cases[] = {
+      {"-b 8x", "--minbytes", "8x"},
+      {"-b 2T", "--minbytes", "1024GiB"},
+      {"-e 99999999999999999999", "--maxbytes", "99999999999999999999"},
+      {"-b 64 -e 8", "--maxbytes", "at least"},
+      {"-f 1", "--stepfactor", "from 2"},
+      {"-f 1.5", "--stepfactor", "1.5"},
+      {"-i 0", "--stepbytes", "from 1"},
+      {"-f 2 -i 8", "--stepbytes", "one of the two"},
+      {"-n 0", "--iters", "from 1"},
+      {"-n many", "--iters", "many"},
+      {"-w 1e3", "--warmup_iters", "1e3"},
+      {"-c x", "--check", "x"},
+      {"-d float8", "--datatype", "bfloat16"},
+      {"-d float,", "--datatype", "''"},
+      {"-o xor", "--op", "sum, prod, min, max, avg"},
+      {"--placement up", "--placement", "in, out, both"},
+      {"--in-place --placement in", "--placement", "one of the two"},
+      {"--np 0", "--np", "from 1 to 1024"},
+      {"--np 1025", "--np", "from 1 to 1024"},
+      {"--baseline gloo", "--baseline", "mpi"},
+      {"--timeout 0", "--timeout", "30s"},
+      {"--timeout 30parsec", "--timeout", "30parsec"},
+      {"--seconds 0", "--seconds", "above 0"},
+      {"--seconds -1", "--seconds", ""},
+      {"--seconds nan", "--seconds", "nan"},
+      {"--json", "--json", ""},
+      {"--frobnicate", "--frobnicate", ""},
+      {"-b 1 -e 1G -i 1", "sizes", "10000"},
+      {"stray", "stray", ""},
+  };
+  for (const Case& c : cases) {
+    const std::string text = bad(c.line);
+    INFO(c.line << " gave: " << text);
+    CHECK(contains(text, c.option));
+    CHECK(contains(text, c.part));
+    CHECK(contains(text, "--help"));
+  }
+  CHECK(contains(bad("-r -1", kWithRoot), "--root"));
+  CHECK(contains(bad("-r 1024", kWithRoot), "--root"));
+  CHECK(contains(bad("-r 0"), "-r"));
+  CHECK(contains(bad("-o sum", kWithRoot), "-o"));
+}
+
+TEST_CASE("a value from outside is printed safely") {
+  const ParsedOptions parsed = parse_options(kWithOp, {"-d", "a\x1b[2J\n"});
+  CHECK(parsed.exit_code == 2);
+  CHECK_FALSE(contains(parsed.text, "\x1b"));
+}
+
+TEST_CASE("help and version") {
+  const ParsedOptions help = parse_options(kWithOp, {"--help"});
+  CHECK_FALSE(help.options);
+  CHECK(help.exit_code == 0);
+  for (const char* part :
+       {"-b,--minbytes", "-e,--maxbytes", "-f,--stepfactor", "-i,--stepbytes", "-n,--iters",
+        "-w,--warmup_iters", "-c,--check", "-d,--datatype", "-o,--op", "--np", "--json", "--baseline",
+        "--algorithm", "--timeout", "Examples", "Exit status"}) {
+    INFO(part);
+    CHECK(contains(help.text, part));
+  }
+  CHECK_FALSE(contains(help.text, "plant"));
+  CHECK(contains(parse_options(kWithRoot, {"--help"}).text, "-r,--root"));
+  const ParsedOptions version = parse_options(kWithOp, {"--version"});
+  CHECK(version.exit_code == 0);
+  CHECK(contains(version.text, library_version()));
+}

@@ -1,0 +1,330 @@
+#!/usr/bin/env python3
+"""The benchmark programs as users run them: by themselves and under mpirun, with good options and bad ones, with ranks
+that die and results that are wrong.
+
+BENCH_BIN, BENCH_SCHEMA and BENCH_MPIRUN come from ctest.
+"""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+import jsonschema
+
+BIN = os.environ["BENCH_BIN"]
+SCHEMA_FILE = os.environ["BENCH_SCHEMA"]
+MPIRUN = os.environ.get("BENCH_MPIRUN", "mpirun")
+QUICK = ["-n", "30", "-w", "2"]
+
+
+def clean_environment(**more):
+    """The environment without what would make the programs believe that somebody else started them."""
+    kept = {key: value for key, value in os.environ.items() if not re.match("(TUTTI|OMPI|PMIX?|MV2)_", key)}
+    kept.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", **more)
+    return kept
+
+
+def run(program, *arguments, launcher=(), timeout=120, **environment):
+    command = [*launcher, os.path.join(BIN, program), *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env=clean_environment(**environment), check=False
+    )
+
+
+def mpirun(ranks):
+    command = [MPIRUN, "-np", str(ranks)]
+    version = subprocess.run([MPIRUN, "--version"], capture_output=True, text=True, check=False).stdout
+    if "Open MPI" in version or "OpenRTE" in version:
+        command += ["--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"]
+    return command
+
+
+def table_rows(output):
+    return [line.split() for line in output.splitlines() if line.strip() and not line.startswith("#")]
+
+
+class Case(unittest.TestCase):
+    def ok(self, result, status=0):
+        self.assertEqual(result.returncode, status, f"{result.args}\n{result.stdout}\n{result.stderr}")
+        return result
+
+    def json_of(self, program, *arguments, status=0, **options):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "result.json")
+            self.ok(run(program, *arguments, "--json", path, **options), status)
+            self.assertEqual(os.listdir(directory), ["result.json"])
+            with open(path, encoding="utf-8") as file:
+                document = json.load(file)
+        with open(SCHEMA_FILE, encoding="utf-8") as file:
+            schema = json.load(file)
+        jsonschema.Draft7Validator.check_schema(schema)
+        jsonschema.validate(document, schema)
+        return document
+
+
+class Local(Case):
+    def test_any_number_of_ranks(self):
+        for program in ("allreduce_bench", "broadcast_bench"):
+            for ranks in (1, 2, 3, 4):
+                with self.subTest(program=program, ranks=ranks):
+                    result = self.ok(run(program, "--np", str(ranks), "-b", "0", "-e", "64K", "-f", "16", *QUICK))
+                    self.assertIn(f"{ranks} ranks on 1 node", result.stdout)
+                    self.assertEqual([row[0] for row in table_rows(result.stdout)], ["0", "8", "128", "2048", "32768"])
+                    self.assertIn("wrong elements: 0", result.stdout)
+
+    def test_every_type_operator_placement(self):
+        arguments = ("--np", "3", "-b", "4", "-e", "20004", "-i", "10000", "-d", "all", "-o", "all", "--placement", "both")
+        document = self.json_of("allreduce_bench", *arguments, "-n", "5", "-w", "1", "-c", "2")
+        rows = document["results"]
+        self.assertEqual(len(rows), 3 * 12 * 5 * 2)
+        self.assertEqual({row["wrong"] for row in rows}, {0})
+        self.assertEqual(len({row["dtype"] for row in rows}), 12)
+        self.assertEqual(len({row["op"] for row in rows}), 5)
+
+    def test_every_root(self):
+        arguments = ("--np", "3", "-b", "8", "-e", "80000", "-f", "100", "-r", "all", "-d", "all", "--placement", "both")
+        rows = self.json_of("broadcast_bench", *arguments, "-n", "5", "-w", "1", "-c", "2")["results"]
+        self.assertEqual(len(rows), 3 * 3 * 12 * 2)
+        self.assertEqual({row["root"] for row in rows}, {0, 1, 2})
+        self.assertEqual({row["wrong"] for row in rows}, {0})
+
+    def test_json_says_what_was_measured(self):
+        document = self.json_of("allreduce_bench", "--np", "2", "-b", "1000", "-e", "1000", "-n", "150", "-d", "int64")
+        self.assertEqual(document["machine"]["launch"], "local")
+        self.assertTrue(document["machine"]["command"].startswith("allreduce_bench --np 2"))
+        self.assertFalse(document["interrupted"])
+        (row,) = document["results"]
+        expected = dict(library="tutti", collective="all_reduce", ranks=2, nodes=1, bytes=1000, count=125, dtype="int64",
+                        op="sum", root=None, in_place=False, iterations=150, p999_us=None, wrong=0)
+        self.assertEqual({key: row[key] for key in expected}, expected)
+        self.assertTrue(0 < row["p50_us"] <= row["p90_us"] <= row["p99_us"] <= row["max_us"])
+        self.assertAlmostEqual(row["algbw_gbs"], 1000 / row["p50_us"] / 1000, places=9)
+        self.assertAlmostEqual(row["busbw_gbs"], row["algbw_gbs"] * 2 * (2 - 1) / 2, places=9)
+
+    def test_few_iterations_print_a_dash(self):
+        result = self.ok(run("allreduce_bench", "--np", "2", "-b", "8", "-e", "8", "-n", "9"))
+        (row,) = table_rows(result.stdout)
+        self.assertEqual(row[7:10], ["-", "-", "-"])  # p90, p99, p99.9
+        (row,) = table_rows(self.ok(run("allreduce_bench", "--np", "2", "-b", "8", "-e", "8", "-n", "100")).stdout)
+        self.assertNotEqual(row[8], "-")
+        self.assertEqual(row[9], "-")
+
+    def test_iterations_fit_the_time(self):
+        (row,) = self.json_of("allreduce_bench", "--np", "2", "-b", "8", "-e", "8", "--seconds", "0.3")["results"]
+        self.assertGreaterEqual(row["iterations"], 20)
+        self.assertLessEqual(row["iterations"], 100000)
+
+    def test_not_verified_is_said(self):
+        document = self.json_of("allreduce_bench", "--np", "2", "-b", "8", "-e", "8", "-c", "0", *QUICK)
+        self.assertIsNone(document["results"][0]["wrong"])
+
+    def test_algorithm_is_used(self):
+        document = self.json_of("allreduce_bench", "--np", "3", "-b", "8", "-e", "8K", "--algorithm", "ring", *QUICK)
+        self.assertEqual({row["algorithm"] for row in document["results"]}, {"ring"})
+
+    def test_ranks_started_by_hand(self):
+        unique_id = self.ok(run("tutti-info", "--unique-id")).stdout.strip()
+        command = [os.path.join(BIN, "allreduce_bench"), "-b", "8", "-e", "1K", *QUICK]
+        ranks = []
+        for rank in range(3):
+            environment = clean_environment(TUTTI_RANK=str(rank), TUTTI_SIZE="3", TUTTI_UNIQUE_ID=unique_id)
+            ranks.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+        outputs = [rank.communicate(timeout=120)[0] for rank in ranks]
+        self.assertEqual([rank.returncode for rank in ranks], [0, 0, 0])
+        self.assertIn("3 ranks on 1 node", outputs[0])
+        self.assertEqual(outputs[1:], ["", ""])
+
+
+class Options(Case):
+    def refused(self, program, *arguments, names, **options):
+        result = self.ok(run(program, *arguments, timeout=30, **options), status=2)
+        for name in names:
+            self.assertIn(name, result.stderr)
+        self.assertEqual(table_rows(result.stdout), [])
+
+    def test_bad_options(self):
+        self.refused("allreduce_bench", "-b", "x", names=["--minbytes", "'x'"])
+        self.refused("allreduce_bench", "--np", "0", names=["--np", "'0'", "from 1 to 1024"])
+        self.refused("allreduce_bench", "--nonsense", names=["--nonsense"])
+        self.refused("allreduce_bench", "--np", "2", "--algorithm", "nonsense", names=["--algorithm", "nonsense", "ring"])
+        self.refused("broadcast_bench", "--np", "2", "-r", "2", names=["--root", "'2'", "0 to 1"])
+        self.refused("allreduce_bench", "--np", "2", "--baseline", "mpi", names=["--baseline"])
+        self.refused("allreduce_bench", TUTTI_RANK="0", TUTTI_SIZE="2", names=["TUTTI_UNIQUE_ID"])
+        self.refused("allreduce_bench", TUTTI_RANK="2", TUTTI_SIZE="2", TUTTI_UNIQUE_ID="00", names=["TUTTI_RANK", "'2'"])
+
+    def test_more_memory_than_there_is(self):
+        self.refused("allreduce_bench", "--np", "4", "-b", "1024G", "-e", "1024G", names=["--maxbytes", "available"])
+
+    def test_a_result_file_that_cannot_be(self):
+        arguments = ("--np", "2", "-b", "8", "-e", "8")
+        self.refused("allreduce_bench", *arguments, "--json", "/nonexistent/x.json", names=["--json", "No such file"])
+        self.refused("allreduce_bench", *arguments, "--json", "/dev/full", names=["--json", "not a regular file"])
+
+    def test_help_and_version(self):
+        for program in ("allreduce_bench", "broadcast_bench", "tutti-info"):
+            self.assertIn("Exit status", self.ok(run(program, "--help")).stdout)
+            self.assertRegex(self.ok(run(program, "--version")).stdout, r"tutti \d+\.\d+\.\d+")
+
+    def test_full_standard_output(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            command = [os.path.join(BIN, "allreduce_bench"), "--np", "2", "-b", "8", "-e", "8", *QUICK]
+            result = subprocess.run(
+                command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=clean_environment(), check=False
+            )
+        self.assertEqual(result.returncode, 1, result.stderr)
+
+
+class Failures(Case):
+    def test_a_wrong_element_is_counted(self):
+        for program in ("allreduce_bench", "broadcast_bench"):
+            for where in ("checked", "timed", "last"):
+                for size in ("8", "100K"):
+                    with self.subTest(program=program, where=where, size=size):
+                        arguments = ("--np", "2", "-b", size, "-e", size, "--plant-error", where, *QUICK)
+                        document = self.json_of(program, *arguments, status=1)
+                        self.assertEqual([row["wrong"] for row in document["results"]], [1])
+
+    def test_a_rank_that_dies_ends_the_run(self):
+        for victim in (0, 1, 2):
+            with self.subTest(victim=victim):
+                start = time.monotonic()
+                result = run("allreduce_bench", "--np", "3", "-b", "8", "-e", "8K", "--plant-death", str(victim), *QUICK)
+                self.assertEqual(result.returncode, 1, result.stderr)
+                self.assertIn(f"rank {victim} was ended by signal 9", result.stderr)
+                self.assertLess(time.monotonic() - start, 20)
+
+    def test_no_file_of_a_run_that_failed(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "result.json")
+            run("allreduce_bench", "--np", "2", "-b", "8", "-e", "8K", "--plant-death", "1", "--json", path, *QUICK)
+            self.assertNotIn("result.json", os.listdir(directory))
+
+    def interrupt(self, path, everybody):
+        command = [os.path.join(BIN, "allreduce_bench"), "--np", "2", "-b", "8", "-e", "8000", "-i", "8", "--json", path]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment(),
+            start_new_session=True,
+        )
+        try:
+            for line in process.stdout:
+                if not line.startswith("#"):
+                    break
+            # From a terminal all processes get the signal, from kill the parent alone.
+            (os.killpg if everybody else os.kill)(process.pid, signal.SIGINT)
+            output, errors = process.communicate(timeout=60)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        self.assertEqual(process.returncode, 130, errors)
+        self.assertIn("interrupted after", output)
+
+    def test_interrupted_runs_keep_their_rows(self):
+        for everybody in (True, False):
+            with self.subTest(everybody=everybody), tempfile.TemporaryDirectory() as directory:
+                path = os.path.join(directory, "result.json")
+                self.interrupt(path, everybody)
+                with open(path, encoding="utf-8") as file:
+                    document = json.load(file)
+                self.assertTrue(document["interrupted"])
+                self.assertGreaterEqual(len(document["results"]), 1)
+                self.assertLess(len(document["results"]), 1000)
+
+
+class Mpi(Case):
+    def test_ranks_of_mpirun(self):
+        for program in ("allreduce_bench", "broadcast_bench"):
+            for ranks in (2, 4):
+                with self.subTest(program=program, ranks=ranks):
+                    result = self.ok(run(program, "-b", "8", "-e", "64K", "-f", "32", *QUICK, launcher=mpirun(ranks)))
+                    self.assertIn(f"{ranks} ranks on 1 node", result.stdout)
+                    self.assertIn("launch: mpirun", result.stdout)
+                    self.assertEqual([row[0] for row in table_rows(result.stdout)], ["8", "256", "8192"])
+
+    def test_baseline_takes_turns(self):
+        for program in ("allreduce_bench", "broadcast_bench"):
+            with self.subTest(program=program):
+                arguments = ("-b", "8", "-e", "64K", "-f", "100", "--placement", "both", "--baseline", "mpi", "-n", "100")
+                document = self.json_of(program, *arguments, launcher=mpirun(2))
+                rows = document["results"]
+                self.assertEqual([row["library"] for row in rows], ["tutti", "mpi"] * 4)
+                self.assertEqual({row["wrong"] for row in rows}, {0})
+                self.assertTrue(document["machine"]["mpi"])
+                self.assertEqual(document["machine"]["mpi_yield_when_idle"], "1")
+
+    def test_ratio_is_printed(self):
+        result = self.ok(run("allreduce_bench", "-b", "8", "-e", "8", "--baseline", "mpi", "-n", "100", launcher=mpirun(2)))
+        self.assertRegex(result.stdout, r"# mpi / tutti: p50 \d+\.\d+, p99 \d+\.\d+")
+
+    def test_baseline_computes_the_same(self):
+        arguments = ("-b", "40", "-e", "4000", "-f", "100", "-d", "all", "-o", "all", "--baseline", "mpi", "--placement", "both")
+        document = self.json_of("allreduce_bench", *arguments, "-n", "3", "-w", "1", "-c", "1", launcher=mpirun(3))
+        rows = document["results"]
+        self.assertEqual({row["wrong"] for row in rows}, {0})
+        baseline = [row for row in rows if row["library"] == "mpi"]
+        self.assertEqual(len(baseline), 10 * 4 * 2 * 2)  # neither 16-bit floating point nor avg
+        self.assertFalse({row["dtype"] for row in baseline} & {"float16", "bfloat16"})
+        self.assertFalse({row["op"] for row in baseline} & {"avg"})
+
+    def test_a_wrong_element_is_counted(self):
+        arguments = ("-b", "100K", "-e", "100K", "--baseline", "mpi", "--plant-error", "timed", *QUICK)
+        document = self.json_of("allreduce_bench", *arguments, launcher=mpirun(2), status=1)
+        self.assertEqual([row["wrong"] for row in document["results"]], [1, 0])
+
+    def test_bad_options_end_all_ranks(self):
+        for arguments, names in (
+            (["-b", "x"], ["--minbytes", "'x'"]),
+            (["--np", "2"], ["--np"]),
+            (["--algorithm", "nonsense"], ["--algorithm"]),
+            (["--json", "/nonexistent/x.json"], ["--json"]),
+        ):
+            with self.subTest(arguments=arguments):
+                result = self.ok(run("allreduce_bench", *arguments, launcher=mpirun(2), timeout=60), status=2)
+                for name in names:
+                    self.assertEqual(result.stderr.count(f"allreduce_bench: {name}"), 1 if name == names[0] else 0)
+                    self.assertIn(name, result.stderr)
+        self.refused_root()
+
+    def refused_root(self):
+        result = self.ok(run("broadcast_bench", "-r", "2", launcher=mpirun(2), timeout=60), status=2)
+        self.assertEqual(result.stderr.count("--root: '2'"), 1)
+
+    def test_help_is_printed_once(self):
+        result = self.ok(run("allreduce_bench", "--help", launcher=mpirun(2), timeout=60))
+        self.assertEqual(result.stdout.count("Exit status"), 1)
+
+    def test_a_rank_that_dies_ends_the_run(self):
+        start = time.monotonic()
+        result = run("allreduce_bench", "-b", "8", "-e", "8K", "--plant-death", "1", *QUICK, launcher=mpirun(2), timeout=60)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertLess(time.monotonic() - start, 30)
+
+
+class Info(Case):
+    def test_formats(self):
+        self.assertTrue(self.ok(run("tutti-info")).stdout.strip())
+        self.assertIsInstance(json.loads(self.ok(run("tutti-info", "--json")).stdout), dict)
+        self.assertIn("TUTTI_ALGO", self.ok(run("tutti-info", "--environment-markdown")).stdout)
+        self.assertIn("7", self.ok(run("tutti-info", "--ranks", "7")).stdout)
+        self.assertRegex(self.ok(run("tutti-info", "--unique-id")).stdout, r"\A[0-9a-f]{256}\n\Z")
+
+    def test_bad_options(self):
+        for arguments, name in ((["--ranks", "0"], "--ranks"), (["--ranks", "x"], "--ranks"), (["--what"], "--what"),
+                                (["--json", "--environment-markdown"], "--json")):
+            result = self.ok(run("tutti-info", *arguments), status=2)
+            self.assertIn(name, result.stderr)
+
+    def test_full_standard_output(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            result = subprocess.run(
+                [os.path.join(BIN, "tutti-info")], stdout=full, stderr=subprocess.PIPE, env=clean_environment(), check=False
+            )
+        self.assertEqual(result.returncode, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())
