@@ -15,21 +15,6 @@ namespace {
 
 using Change = std::function<void(Plan&, Step&)>;
 
-void drop(Plan& plan, uint32_t step) {
-  plan.steps.erase(plan.steps.begin() + step);
-  const auto shift = [step](uint32_t& at) {
-    if (at > step) --at;
-  };
-  for (Lane& lane : plan.lanes) {
-    shift(lane.prologue_first);
-    shift(lane.prologue_end);
-    for (Block& block : lane.blocks) {
-      shift(block.first_step);
-      shift(block.end_step);
-    }
-  }
-}
-
 // A lane runs as many iterations as its largest lag asks for.
 void settle_lags(Plan& plan) {
   for (Lane& lane : plan.lanes) {
@@ -93,7 +78,7 @@ class Generator {
     const Step& step = original_.steps[i];
     const bool guards =
         step.kind == StepKind::signal || step.kind == StepKind::wait || step.kind == StepKind::claim;
-    add(i, "dropped", guards, [i](Plan& plan, Step&) { drop(plan, i); });
+    add(i, "dropped", guards, [i](Plan& plan, Step&) { drop_step(plan, i); });
     if (followed_in_block(original_, i)) {
       add(i, "exchanged with the next", false,
           [i](Plan& plan, Step&) { std::swap(plan.steps[i], plan.steps[i + 1]); });
@@ -216,6 +201,21 @@ int64_t raise_position(const std::vector<int64_t>& wait, int rank, const std::ve
 }
 
 }  // namespace
+
+void drop_step(Plan& plan, size_t step) {
+  plan.steps.erase(plan.steps.begin() + static_cast<std::ptrdiff_t>(step));
+  const auto shift = [step](uint32_t& at) {
+    if (at > step) --at;
+  };
+  for (Lane& lane : plan.lanes) {
+    shift(lane.prologue_first);
+    shift(lane.prologue_end);
+    for (Block& block : lane.blocks) {
+      shift(block.first_step);
+      shift(block.end_step);
+    }
+  }
+}
 
 std::vector<Mutant> mutants_of(const Plan& plan) {
   return Generator(plan).take();

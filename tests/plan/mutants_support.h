@@ -28,6 +28,9 @@ struct Mutant {
 ///   the plan          credits one more or less on this rank only
 std::vector<Mutant> mutants_of(const Plan& plan);
 
+/// Takes a step out of a plan.
+void drop_step(Plan& plan, size_t step);
+
 /// What the rank does, resolved to numbers, for one binding: one entry per step that does anything, in program order.
 /// Waits that await nothing and moves of no elements leave no entry. Equal traces mean equal behaviour.
 using Trace = std::vector<std::vector<int64_t>>;
