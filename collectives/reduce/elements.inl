@@ -13,34 +13,6 @@
 namespace tutti::reduce::TUTTI_REDUCE_ISA {
 namespace {
 
-// ---- Divisors
-
-/// What `finish` divides by. Dividing by a power of two is done exactly by a multiplication or a shift.
-template <typename T>
-struct Divisor {
-  T value;   // as the element type; for a power of two of a floating-point type: its reciprocal
-  bool set;  // false: do not divide
-  bool power_of_two;
-};
-
-template <typename T>
-TUTTI_REDUCE_INLINE Divisor<T> divisor_of(uint32_t divisor) {
-  const bool power_of_two = (divisor & (divisor - 1)) == 0;
-  const T value = static_cast<T>(divisor);
-  return {power_of_two ? T{1} / value : value, divisor != 0, power_of_two};
-}
-
-/// For integers the divisor stays 32 bits wide: it may exceed the element type.
-struct IntegerDivisor {
-  uint32_t value;
-  bool set;
-  bool power_of_two;
-};
-
-TUTTI_REDUCE_INLINE IntegerDivisor integer_divisor_of(uint32_t divisor) {
-  return {divisor, divisor != 0, (divisor & (divisor - 1)) == 0};
-}
-
 // ---- Operators on one vector
 
 template <typename T>
@@ -70,7 +42,7 @@ TUTTI_REDUCE_INLINE Vec<T> greater_float(Vec<T> a, Vec<T> b) {
 template <ReduceOp op, typename T>
 TUTTI_REDUCE_INLINE Vec<T> combine(Vec<T> a, Vec<T> b) {
   using U = typename UnsignedOf<T>::type;  // unsigned: integers wrap
-  if constexpr (op == ReduceOp::sum || op == ReduceOp::avg) {
+  if constexpr (op == ReduceOp::sum) {
     return cast<Vec<T>>(cast<Vec<U>>(a) + cast<Vec<U>>(b));
   } else if constexpr (op == ReduceOp::prod) {
     return cast<Vec<T>>(cast<Vec<U>>(a) * cast<Vec<U>>(b));
@@ -83,43 +55,102 @@ TUTTI_REDUCE_INLINE Vec<T> combine(Vec<T> a, Vec<T> b) {
   }
 }
 
-template <typename T>
-TUTTI_REDUCE_INLINE Vec<T> divide_float(Vec<T> value, const Divisor<T>& divisor) {
-  return divisor.power_of_two ? value * divisor.value : value / divisor.value;
-}
-
 /// One canonical NaN: quiet, positive, no payload.
 template <typename T>
+using WordOf = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+template <typename T>
+inline constexpr WordOf<T> kNan = sizeof(T) == 4 ? WordOf<T>{0x7fc00000}
+                                                 : static_cast<WordOf<T>>(0x7ff8000000000000);
+
+template <typename T>
 TUTTI_REDUCE_INLINE Vec<T> canonical(Vec<T> value) {
-  using U = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-  constexpr U kNan = sizeof(T) == 4 ? U{0x7fc00000} : static_cast<U>(0x7ff8000000000000);
-  return value == value ? value : cast<Vec<T>>(all<U>(kNan));
+  const auto nan = cast<Vec<T>>(all<WordOf<T>>(kNan<T>));
+#if defined(TUTTI_REDUCE_FIXUP)
+  return replace_nans(value, nan);
+#else
+  return value == value ? value : nan;
+#endif
 }
 
-/// Truncates toward zero. Up to 32 bits the division is done in a floating-point type F with enough digits that
-/// the quotient, which is at least 1/divisor away from the next integer if it is none, truncates correctly.
+// ---- Division of the finished sum
+//
+// One type for each way to divide, so that the choice is made once per call and not once per vector.
+
+struct Undivided {};
+
+/// A power of two divides floats exactly as its reciprocal multiplies them.
 template <typename T>
-TUTTI_REDUCE_INLINE Vec<T> divide_integer(Vec<T> value, const IntegerDivisor& divisor) {
-  constexpr unsigned kBits = 8 * sizeof(T);
-  if (divisor.power_of_two) {
-    const unsigned shift = static_cast<unsigned>(__builtin_ctz(divisor.value));
-    if (shift >= kBits) return Vec<T>{};
-    const T below = static_cast<T>(divisor.value - 1);
-    if constexpr (std::is_signed_v<T>) value += (value < 0) & below;
-    return value >> static_cast<T>(shift);
+struct Times {
+  T factor;
+};
+template <typename T>
+struct Over {
+  T divisor;
+};
+
+/// A power of two divides integers by a shift.
+struct Shift {
+  unsigned by;
+};
+/// Stays 32 bits wide, because it may exceed the element type.
+struct Quotient {
+  uint32_t divisor;
+};
+
+template <typename T>
+TUTTI_REDUCE_INLINE Vec<T> divide(Vec<T> value, Undivided) {
+  return value;
+}
+template <typename T>
+TUTTI_REDUCE_INLINE Vec<T> divide(Vec<T> value, Times<T> times) {
+  return value * times.factor;
+}
+template <typename T>
+TUTTI_REDUCE_INLINE Vec<T> divide(Vec<T> value, Over<T> over) {
+  return value / over.divisor;
+}
+
+/// Toward zero: a negative number is first raised by divisor - 1.
+template <typename T>
+TUTTI_REDUCE_INLINE Vec<T> divide(Vec<T> value, Shift shift) {
+  if (shift.by >= 8 * sizeof(T)) return Vec<T>{};
+  if constexpr (std::is_signed_v<T>) {
+    const auto below_divisor = all<T>(static_cast<T>((uint64_t{1} << shift.by) - 1));
+    value += value < Vec<T>{} ? below_divisor : Vec<T>{};
   }
+  return value >> static_cast<T>(shift.by);
+}
+
+/// Toward zero. Up to 32 bits the division is done in a floating-point type F with enough digits that the quotient,
+/// which is at least 1 / divisor away from the next integer if it is none, truncates correctly.
+template <typename T>
+TUTTI_REDUCE_INLINE Vec<T> divide(Vec<T> value, Quotient quotient) {
   constexpr int kLanes = sizeof(value) / sizeof(T);
   T lane[kLanes];
   __builtin_memcpy(lane, &value, sizeof(value));
   if constexpr (sizeof(T) == 8) {
-    for (int i = 0; i < kLanes; ++i) lane[i] /= static_cast<T>(divisor.value);
+    for (int i = 0; i < kLanes; ++i) lane[i] /= static_cast<T>(quotient.divisor);
   } else {
     using F = std::conditional_t<sizeof(T) == 4, double, float>;
-    const F by = static_cast<F>(divisor.value);
+    const F by = static_cast<F>(quotient.divisor);
     for (int i = 0; i < kLanes; ++i) lane[i] = static_cast<T>(static_cast<F>(lane[i]) / by);
   }
   __builtin_memcpy(&value, lane, sizeof(value));
   return value;
+}
+
+/// Calls body with the way in which T is divided by `divisor`; 0: not at all.
+template <typename T, typename Body>
+TUTTI_REDUCE_INLINE auto with_divisor(uint32_t divisor, const Body& body) {
+  if (divisor == 0) return body(Undivided{});
+  const bool power_of_two = (divisor & (divisor - 1)) == 0;
+  if constexpr (std::is_floating_point_v<T>) {
+    const T value = static_cast<T>(divisor);
+    return power_of_two ? body(Times<T>{T{1} / value}) : body(Over<T>{value});
+  } else {
+    return power_of_two ? body(Shift{static_cast<unsigned>(__builtin_ctz(divisor))})
+                        : body(Quotient{divisor});
+  }
 }
 
 // ---- Element types
@@ -135,6 +166,7 @@ struct Plain {
   TUTTI_REDUCE_INLINE static void widen(const Raw& from, Block& to) {
     for (int i = 0; i < kVectors; ++i) to[i] = cast<Vec<T>>(from.part[i]);
   }
+  TUTTI_REDUCE_INLINE static void load_wide(const unsigned char* from, Block& to) { widen(load(from), to); }
   TUTTI_REDUCE_INLINE static Raw narrow(const Block& from) {
     Raw to;
     for (int i = 0; i < kVectors; ++i) to.part[i] = cast<Vec<uint64_t>>(from[i]);
@@ -160,10 +192,17 @@ struct BFloat16 : Wide {
     }
   }
 
-  /// Adds just under half of the last place kept, and one more where that place is odd. NaNs come in canonical.
+  TUTTI_REDUCE_INLINE static void load_wide(const unsigned char* from, Block& to) { widen(load(from), to); }
+
+  /// Adds half of the last place kept where that place is odd, and just under half where it is even. NaNs come in
+  /// canonical. With mask registers the choice costs one instruction less than computing the addend.
   TUTTI_REDUCE_INLINE static Vec<uint32_t> round(Vec<float> value) {
     const auto word = cast<Vec<uint32_t>>(value);
+#if defined(__AVX512F__)
+    return (word & 0x10000u) != 0 ? word + 0x8000u : word + 0x7fffu;
+#else
     return word + 0x7fffu + ((word >> 16) & 1u);
+#endif
   }
 
   TUTTI_REDUCE_INLINE static Raw narrow(const Block& from) {
@@ -180,6 +219,7 @@ struct BFloat16 : Wide {
 #if defined(TUTTI_REDUCE_F16C)
 struct Float16 : Wide {
   TUTTI_REDUCE_INLINE static void widen(const Raw& from, Block& to) { widen_halves(from, to); }
+  TUTTI_REDUCE_INLINE static void load_wide(const unsigned char* from, Block& to) { load_halves(from, to); }
   TUTTI_REDUCE_INLINE static Raw narrow(const Block& from) { return narrow_halves(from); }
 };
 #else
@@ -221,6 +261,7 @@ struct Float16 : Wide {
       to[2 * i + 1] = from_half(pairs >> 16);
     }
   }
+  TUTTI_REDUCE_INLINE static void load_wide(const unsigned char* from, Block& to) { widen(load(from), to); }
   TUTTI_REDUCE_INLINE static Raw narrow(const Block& from) {
     Raw to;
     for (int i = 0; i < kParts; ++i) {
@@ -260,41 +301,34 @@ struct ElementOf<DataType::float32> : std::type_identity<Plain<float>> {};
 template <>
 struct ElementOf<DataType::float64> : std::type_identity<Plain<double>> {};
 
-template <typename Element>
-inline constexpr bool kIsFloat = std::is_floating_point_v<typename Element::Scalar>;
-
-/// The divisor of a job in the form that `finish` takes.
-template <typename Element>
-TUTTI_REDUCE_INLINE auto divisor_for(uint32_t divisor) {
-  if constexpr (kIsFloat<Element>) {
-    return divisor_of<typename Element::Scalar>(divisor);
-  } else {
-    return integer_divisor_of(divisor);
-  }
-}
-
 template <typename Element, ReduceOp op>
-TUTTI_REDUCE_INLINE void fold(typename Element::Block& into, const Raw& operand) {
-  typename Element::Block right;
-  Element::widen(operand, right);
+TUTTI_REDUCE_INLINE void fold(typename Element::Block& into, const typename Element::Block& right) {
   for (int i = 0; i < Element::kVectors; ++i) {
     into[i] = combine<op, typename Element::Scalar>(into[i], right[i]);
   }
 }
 
-/// Divides where asked, settles NaNs and narrows.
-template <typename Element, ReduceOp op, typename By>
-TUTTI_REDUCE_INLINE Raw finish(typename Element::Block& value, const By& divisor) {
+/// Folds an operand that is in registers, and one that is 64 bytes in memory.
+template <typename Element, ReduceOp op>
+TUTTI_REDUCE_INLINE void fold_raw(typename Element::Block& into, const Raw& operand) {
+  typename Element::Block right;
+  Element::widen(operand, right);
+  fold<Element, op>(into, right);
+}
+template <typename Element, ReduceOp op>
+TUTTI_REDUCE_INLINE void fold_from(typename Element::Block& into, const unsigned char* operand) {
+  typename Element::Block right;
+  Element::load_wide(operand, right);
+  fold<Element, op>(into, right);
+}
+
+/// Divides, settles NaNs and narrows.
+template <typename Element, typename By>
+TUTTI_REDUCE_INLINE Raw finish(typename Element::Block& value, By by) {
   using T = typename Element::Scalar;
   for (int i = 0; i < Element::kVectors; ++i) {
-    if constexpr (kIsFloat<Element>) {
-      if constexpr (op == ReduceOp::avg) {
-        if (divisor.set) value[i] = divide_float<T>(value[i], divisor);
-      }
-      value[i] = canonical<T>(value[i]);
-    } else if constexpr (op == ReduceOp::avg) {
-      if (divisor.set) value[i] = divide_integer<T>(value[i], divisor);
-    }
+    value[i] = divide<T>(value[i], by);
+    if constexpr (std::is_floating_point_v<T>) value[i] = canonical<T>(value[i]);
   }
   return Element::narrow(value);
 }

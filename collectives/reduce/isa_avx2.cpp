@@ -71,6 +71,10 @@ TUTTI_REDUCE_INLINE void widen_halves(const Raw& from, Vec<float> (&to)[4]) {
     to[2 * i + 1] = cast<Vec<float>>(_mm256_cvtph_ps(_mm256_extracti128_si256(value, 1)));
   }
 }
+/// From memory, where the conversion can take its operand without a shuffle.
+TUTTI_REDUCE_INLINE void load_halves(const unsigned char* from, Vec<float> (&to)[4]) {
+  for (int i = 0; i < 4; ++i) to[i] = cast<Vec<float>>(_mm256_cvtph_ps(read<__m128i>(from + 16 * i)));
+}
 TUTTI_REDUCE_INLINE Raw narrow_halves(const Vec<float> (&from)[4]) {
   Raw to;
   for (int i = 0; i < 2; ++i) {

@@ -4,6 +4,7 @@
 #define TUTTI_REDUCE_ISA avx512
 #define TUTTI_REDUCE_WIDTH 64
 #define TUTTI_REDUCE_F16C 1
+#define TUTTI_REDUCE_FIXUP 1
 #include "collectives/reduce/vectors.inl"
 
 namespace tutti::reduce::avx512 {
@@ -58,11 +59,29 @@ TUTTI_REDUCE_INLINE void widen_halves(const Raw& from, Vec<float> (&to)[2]) {
   to[0] = cast<Vec<float>>(_mm512_maskz_cvtph_ps(0xffff, low));
   to[1] = cast<Vec<float>>(_mm512_maskz_cvtph_ps(0xffff, high));
 }
+/// From memory, where the conversion can take its operand without a shuffle.
+TUTTI_REDUCE_INLINE void load_halves(const unsigned char* from, Vec<float> (&to)[2]) {
+  to[0] = cast<Vec<float>>(_mm512_maskz_cvtph_ps(0xffff, read<__m256i>(from)));
+  to[1] = cast<Vec<float>>(_mm512_maskz_cvtph_ps(0xffff, read<__m256i>(from + 32)));
+}
 TUTTI_REDUCE_INLINE Raw narrow_halves(const Vec<float> (&from)[2]) {
   constexpr int kNearestEven = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   const __m256i low = _mm512_maskz_cvtps_ph(0xffff, cast<__m512>(from[0]), kNearestEven);
   const __m256i high = _mm512_maskz_cvtps_ph(0xffff, cast<__m512>(from[1]), kNearestEven);
   return raw(_mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(low), high, 1));
+}
+
+// The response of VFIXUPIMM to each class of number, four bits each: 0 keeps the destination, 1 takes the source. The two
+// lowest classes are the quiet and the signalling NaN.
+constexpr int kKeepForNans = 0x11111100;
+
+TUTTI_REDUCE_INLINE Vec<float> replace_nans(Vec<float> value, Vec<float> nan) {
+  const __m512i table = _mm512_set1_epi32(kKeepForNans);
+  return cast<Vec<float>>(_mm512_fixupimm_ps(cast<__m512>(nan), cast<__m512>(value), table, 0));
+}
+TUTTI_REDUCE_INLINE Vec<double> replace_nans(Vec<double> value, Vec<double> nan) {
+  const __m512i table = _mm512_set1_epi64(kKeepForNans);
+  return cast<Vec<double>>(_mm512_fixupimm_pd(cast<__m512d>(nan), cast<__m512d>(value), table, 0));
 }
 
 }  // namespace

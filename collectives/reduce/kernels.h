@@ -2,7 +2,9 @@
 //
 // Every kernel gives bitwise the same result on every instruction set: operands are folded from left to right
 // in the order given; float16 and bfloat16 are widened to float32, folded, divided (avg) and rounded once, to
-// nearest even. min and max propagate NaN and order -0 < +0. Integer sum and prod wrap. No kernel allocates,
+// nearest even. min and max propagate NaN and order -0 < +0. A result that is NaN is the canonical quiet NaN
+// (positive, no payload), whatever NaN went in. Integer sum and prod wrap; an integer avg is the wrapped sum,
+// divided truncating toward zero. A single operand that is not divided passes bit by bit. No kernel allocates,
 // locks or blocks. Pointers need no alignment. Source and destination may be the same memory (in place), but
 // not shifted overlaps.
 #pragma once
@@ -10,8 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "transports/packet.h"
 #include "core/types.h"
+#include "transports/packet.h"
 
 namespace tutti::reduce {
 
@@ -25,8 +27,8 @@ struct ReduceJob {
   const void* const* src;  // `sources` pointers, folded in this order
   int sources;             // >= 1
   size_t count;            // elements
-  uint32_t divisor;        // avg in its last step: divide by this; 0 = do not divide
-  Store store;             // for dst
+  uint32_t divisor;  // avg in its last step: divide by this; 0 = do not divide; other operators ignore it
+  Store store;       // for dst
 };
 
 /// One operand of a packet reduction: packet lines of some rank, or (lines == null) plain memory of this
@@ -51,7 +53,10 @@ using ReduceFn = void (*)(const ReduceJob&);
 /// yet. Returns the line to go on with: packets_for(bytes) when all is done.
 using ReducePacketsFn = size_t (*)(const PacketJob&, size_t first);
 
+/// `cached` goes through the cache at every size. After `streaming` the bytes are ordered before any later
+/// store of this thread.
 using CopyFn = void (*)(void* dst, const void* src, size_t bytes, Store store);
+/// Fills packets_for(bytes) lines, in order; behind the end of the message the last line holds zeros.
 using PutPacketsFn = void (*)(Packet* dst, const void* src, size_t bytes, uint64_t flag);
 
 /// The kernels of one instruction set.

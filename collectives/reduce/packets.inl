@@ -74,18 +74,18 @@ struct PacketOperands {
 
 /// Folds line i of all operands into dst. `copies`: one operand and no divisor, so it passes bit by bit.
 template <typename Element, ReduceOp op, bool kLast, bool kPair, typename By>
-TUTTI_REDUCE_INLINE void reduce_line(unsigned char* dst, const PacketOperands<kPair>& in, const By& divisor,
-                                     bool copies, size_t i, size_t rest) {
+TUTTI_REDUCE_INLINE void reduce_line(unsigned char* dst, const PacketOperands<kPair>& in, By by, bool copies,
+                                     size_t i, size_t rest) {
   Raw result = load_packet<kLast>(in.first, i, rest);
   if (kPair || !copies) {
     typename Element::Block value;
     Element::widen(result, value);
     if constexpr (kPair) {
-      fold<Element, op>(value, load_packet<kLast>(in.second, i, rest));
+      fold_raw<Element, op>(value, load_packet<kLast>(in.second, i, rest));
     } else {
-      for (int s = 1; s < in.count; ++s) fold<Element, op>(value, load_packet<kLast>(in.all[s], i, rest));
+      for (int s = 1; s < in.count; ++s) fold_raw<Element, op>(value, load_packet<kLast>(in.all[s], i, rest));
     }
-    result = finish<Element, op>(value, divisor);
+    result = finish<Element>(value, by);
   }
   unsigned char* to = dst + i * kPacketData;
   note_write(to, kLast ? rest : kPacketData);
@@ -97,31 +97,41 @@ TUTTI_REDUCE_INLINE void reduce_line(unsigned char* dst, const PacketOperands<kP
 }
 
 // By value, so that no store to dst can change the operands as far as the compiler knows.
-template <typename Element, ReduceOp op, bool kPair>
-TUTTI_REDUCE_INLINE size_t reduce_lines(const PacketJob job, const PacketOperands<kPair> in, size_t first) {
-  const auto divisor = divisor_for<Element>(op == ReduceOp::avg ? job.divisor : 0);
-  const bool copies = in.count == 1 && !(op == ReduceOp::avg && divisor.set);
+template <typename Element, ReduceOp op, bool kPair, typename By>
+TUTTI_REDUCE_INLINE size_t reduce_lines(const PacketJob job, const PacketOperands<kPair> in, size_t first,
+                                        By by) {
+  const bool copies = in.count == 1 && std::is_same_v<By, Undivided>;
   unsigned char* dst = bytes_of(job.dst);
   size_t i = first, at = first * kPacketData;
   for (; at + kPacketData <= job.bytes; at += kPacketData, ++i) {
     if (!in.arrived_at(i, job.flag)) return i;
-    reduce_line<Element, op, false>(dst, in, divisor, copies, i, kPacketData);
+    reduce_line<Element, op, false>(dst, in, by, copies, i, kPacketData);
   }
   if (at < job.bytes) {
     if (!in.arrived_at(i, job.flag)) return i;
-    reduce_line<Element, op, true>(dst, in, divisor, copies, i, job.bytes - at);
+    reduce_line<Element, op, true>(dst, in, by, copies, i, job.bytes - at);
     return i + 1;
   }
   if (job.bytes == 0 && i == 0) return in.arrived_at(0, job.flag) ? 1 : 0;
   return i;
 }
 
+template <typename Element, ReduceOp op, typename By>
+TUTTI_REDUCE_INLINE size_t reduce_packets_with(const PacketJob& job, size_t first, By by) {
+  if (kWorthPairing<By> && job.sources == 2) {
+    return reduce_lines<Element, op, true>(job, {job.src[0], job.src[1], job.src, 2}, first, by);
+  }
+  return reduce_lines<Element, op, false>(job, {job.src[0], {}, job.src, job.sources}, first, by);
+}
+
 template <typename Element, ReduceOp op>
 size_t reduce_packets(const PacketJob& job, size_t first) {
-  if (job.sources == 2) {
-    return reduce_lines<Element, op, true>(job, {job.src[0], job.src[1], job.src, 2}, first);
+  if constexpr (op == ReduceOp::avg) {
+    return with_divisor<typename Element::Scalar>(
+        job.divisor, [&](auto by) { return reduce_packets_with<Element, kFoldOf<op>>(job, first, by); });
+  } else {
+    return reduce_packets_with<Element, op>(job, first, Undivided{});
   }
-  return reduce_lines<Element, op, false>(job, {job.src[0], {}, job.src, job.sources}, first);
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ namespace {
 
 constexpr size_t kPage = 4096;
 constexpr size_t kNodeLimit = size_t{64} << 20;
-constexpr size_t kMostAutomatic = size_t{4} << 20;
+constexpr size_t kMostAutomatic = size_t{2} << 20;
 constexpr size_t kLeastPackets = size_t{64} << 10;
 constexpr size_t kMostPackets = size_t{256} << 10;
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
