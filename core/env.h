@@ -31,7 +31,6 @@ enum class Variable : uint8_t {
   simd,
   log,
   log_file,
-  node_id,
   epoch_start,
   rank,
   size,

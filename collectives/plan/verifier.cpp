@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "collectives/plan/verifier_run.h"
-#include "collectives/reduce/packet.h"
 #include "core/error.h"
+#include "transports/packet.h"
 
 namespace tutti::plan {
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "collectives/plan/verifier_run.h"
-#include "collectives/reduce/packet.h"
+#include "transports/packet.h"
 
 namespace tutti::plan {
 

@@ -70,7 +70,13 @@ typedef enum tutti_datatype {
 
 /* TUTTI_AVG divides the sum by the number of ranks; integers truncate toward zero. min and max propagate NaN and order
  * -0 < +0. float16 and bfloat16 are folded in float32 within one reduction step and rounded to nearest even. */
-typedef enum tutti_op { TUTTI_SUM = 0, TUTTI_PROD = 1, TUTTI_MIN = 2, TUTTI_MAX = 3, TUTTI_AVG = 4 } tutti_op_t;
+typedef enum tutti_op {
+  TUTTI_SUM = 0,
+  TUTTI_PROD = 1,
+  TUTTI_MIN = 2,
+  TUTTI_MAX = 3,
+  TUTTI_AVG = 4
+} tutti_op_t;
 
 typedef struct tutti_comm* tutti_comm_t;
 typedef struct tutti_request* tutti_request_t;
@@ -106,12 +112,13 @@ TUTTI_API tutti_result_t tutti_unique_id_create(tutti_unique_id_t* id);
 
 /* Joins the communicator named by `id` as rank `rank` of `size`, 1 <= size <= 1024, all on one host. Blocks until all
  * ranks have joined. `config` may be NULL. */
-TUTTI_API tutti_result_t tutti_comm_create(tutti_comm_t* comm, const tutti_unique_id_t* id, int rank, int size,
-                                           const tutti_comm_config_t* config);
+TUTTI_API tutti_result_t tutti_comm_create(tutti_comm_t* comm, const tutti_unique_id_t* id, int rank,
+                                           int size, const tutti_comm_config_t* config);
 
 /* Makes all `size` ranks of a communicator inside this process: comms[r] is the handle of rank r, to be used by a thread
  * of its own. */
-TUTTI_API tutti_result_t tutti_comm_create_local(tutti_comm_t* comms, int size, const tutti_comm_config_t* config);
+TUTTI_API tutti_result_t tutti_comm_create_local(tutti_comm_t* comms, int size,
+                                                 const tutti_comm_config_t* config);
 
 /* Releases this rank's handle. Requests that are not complete are abandoned, which the other ranks see as TUTTI_PEER_LOST.
  * Does not wait for other ranks. NULL is allowed. A handle must not be used afterwards; a call that does so all the same
@@ -134,12 +141,14 @@ TUTTI_API tutti_result_t tutti_comm_size(tutti_comm_t comm, int* size);
  * result is there and its buffers may be reused; other ranks may still be working. */
 
 /* recv[i] on every rank = fold over all ranks r of send_r[i]. All ranks get bitwise the same result. */
-TUTTI_API tutti_result_t tutti_all_reduce(const void* send, void* recv, int64_t count, tutti_datatype_t datatype,
-                                          tutti_op_t op, tutti_comm_t comm, tutti_stream_t stream);
+TUTTI_API tutti_result_t tutti_all_reduce(const void* send, void* recv, int64_t count,
+                                          tutti_datatype_t datatype, tutti_op_t op, tutti_comm_t comm,
+                                          tutti_stream_t stream);
 
 /* recv on every rank = send of rank `root`. `send` is looked at on the root only and may be NULL elsewhere. */
-TUTTI_API tutti_result_t tutti_broadcast(const void* send, void* recv, int64_t count, tutti_datatype_t datatype, int root,
-                                         tutti_comm_t comm, tutti_stream_t stream);
+TUTTI_API tutti_result_t tutti_broadcast(const void* send, void* recv, int64_t count,
+                                         tutti_datatype_t datatype, int root, tutti_comm_t comm,
+                                         tutti_stream_t stream);
 
 /* Returns when all ranks have called it. */
 TUTTI_API tutti_result_t tutti_barrier(tutti_comm_t comm, tutti_stream_t stream);
@@ -147,13 +156,14 @@ TUTTI_API tutti_result_t tutti_barrier(tutti_comm_t comm, tutti_stream_t stream)
 /* The same, without waiting: the operation runs inside calls of tutti_request_test and tutti_request_wait on any request
  * of this communicator, and inside its later collectives; operations of a communicator run in the order of their calls.
  * Up to 64 may be outstanding; one more waits for the oldest. Buffers must stay untouched until the request completes. */
-TUTTI_API tutti_result_t tutti_all_reduce_async(const void* send, void* recv, int64_t count, tutti_datatype_t datatype,
-                                                tutti_op_t op, tutti_comm_t comm, tutti_stream_t stream,
-                                                tutti_request_t* request);
-TUTTI_API tutti_result_t tutti_broadcast_async(const void* send, void* recv, int64_t count, tutti_datatype_t datatype,
-                                               int root, tutti_comm_t comm, tutti_stream_t stream,
-                                               tutti_request_t* request);
-TUTTI_API tutti_result_t tutti_barrier_async(tutti_comm_t comm, tutti_stream_t stream, tutti_request_t* request);
+TUTTI_API tutti_result_t tutti_all_reduce_async(const void* send, void* recv, int64_t count,
+                                                tutti_datatype_t datatype, tutti_op_t op, tutti_comm_t comm,
+                                                tutti_stream_t stream, tutti_request_t* request);
+TUTTI_API tutti_result_t tutti_broadcast_async(const void* send, void* recv, int64_t count,
+                                               tutti_datatype_t datatype, int root, tutti_comm_t comm,
+                                               tutti_stream_t stream, tutti_request_t* request);
+TUTTI_API tutti_result_t tutti_barrier_async(tutti_comm_t comm, tutti_stream_t stream,
+                                             tutti_request_t* request);
 
 /* Makes progress without blocking. Returns TUTTI_SUCCESS and frees the request (sets it to NULL) when the operation is
  * complete, TUTTI_IN_PROGRESS when it is not, or its error (and frees the request). A NULL request is complete. */
@@ -184,7 +194,8 @@ TUTTI_API const char* tutti_algorithm_name(tutti_comm_t comm, const char* collec
 /* What tutti-info prints: the machine, the transports and why others are not usable, every variable, the selection table
  * for `ranks` ranks. Text in the format "text", "json" or "environment-markdown". Writes at most `size` bytes including
  * the final 0 and returns in *needed (may be NULL) how many a complete answer takes. */
-TUTTI_API tutti_result_t tutti_describe(const char* format, int ranks, char* text, size_t size, size_t* needed);
+TUTTI_API tutti_result_t tutti_describe(const char* format, int ranks, char* text, size_t size,
+                                        size_t* needed);
 
 #ifdef __cplusplus
 }

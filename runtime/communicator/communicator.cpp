@@ -17,9 +17,14 @@ namespace {
 /// Outputs from this size on are written past the caches (docs/performance.md).
 constexpr uint64_t kStreamingBytes = uint64_t{8} << 20;
 
-const reduce::Kernels& choose_kernels(const std::string& name) {
-  if (name.empty() || name == "auto") return reduce::kernels();
-  const reduce::Kernels* kernels = reduce::kernels(name.c_str());
+/// Between two looks at the health of peers by a rank that only tests: they may cost system calls.
+constexpr uint64_t kCheckIntervalNs = 200'000;
+
+const reduce::Kernels& choose_kernels(SimdChoice choice) {
+  constexpr const char* kNames[] = {"auto", "portable", "avx2", "avx512"};
+  if (choice == SimdChoice::automatic) return reduce::kernels();
+  const char* name = kNames[static_cast<size_t>(choice)];
+  const reduce::Kernels* kernels = reduce::kernels(name);
   if (kernels == nullptr) {
     raise(Result::unsupported, "TUTTI_SIMD={}: this processor or this build has no such instructions", name);
   }
@@ -55,7 +60,7 @@ Communicator::Communicator(std::shared_ptr<Node> node, int rank, const Settings&
       plans_(static_cast<size_t>(plan::kAlgorithms * kCollectives) * static_cast<size_t>(node_->ranks())),
       slots_(node_->layout.slots_size),
       packets_(node_->layout.packets_size),
-      epoch_(settings.epoch_start) {
+      epoch_(settings.epoch_start - 1) {
   for (int c = 0; c < kCollectives; ++c) {
     tables_[static_cast<size_t>(c)] =
         selection_table(static_cast<Collective>(c), size(), settings_.tuning, node_->layout.packets_size / 2);
@@ -137,6 +142,7 @@ Result Communicator::begin(const Call& call, const void* send, void* recv, uint6
   bind_operation(call, send, recv, pending.operation);
   pending.call = call;
   pending.epoch = epoch_;
+  pending.begun = 0;
   ticket = tail_++;
   return Result::success;
 }
@@ -202,13 +208,18 @@ void Communicator::progress() {
 
 Result Communicator::finish(uint64_t ticket, uint64_t limit_ns) {
   if (poisoned_ != Result::success) return adopt_poison();
+  if (head_ > ticket) return Result::success;
   const uint64_t limit = limit_ns == UINT64_MAX ? UINT64_MAX : ns_to_ticks(limit_ns);
+  // Many short waits are one long one, as far as the operation's own limit goes.
+  Pending& pending = queue_[ticket % kMaxOutstanding];
+  if (limit != UINT64_MAX && pending.begun == 0) pending.begun = ticks();
+  const uint64_t before = pending.begun == 0 ? 0 : ticks() - pending.begun;
   const Result result = wait_loop_.run(
       [&] {
         progress();
         return head_ > ticket || poisoned_ != Result::success;
       },
-      [&](uint64_t waited) { return check_wait(waited, ticket); }, limit);
+      [&](uint64_t waited) { return check_wait(before + waited, ticket); }, limit);
   if (poisoned_ != Result::success) return adopt_poison();
   return result;
 }
@@ -223,6 +234,8 @@ Result Communicator::test(uint64_t ticket) {
   Pending& pending = queue_[ticket % kMaxOutstanding];
   const uint64_t now = ticks();
   if (pending.begun == 0) pending.begun = now;
+  if (now < next_check_) return Result::in_progress;
+  next_check_ = now + ns_to_ticks(kCheckIntervalNs);
   const Result checked = check_wait(now - pending.begun, ticket);
   return checked == Result::success ? Result::in_progress : checked;
 }

@@ -15,7 +15,7 @@ struct Settings {
   uint64_t warn_after_ns = 0;
   uint64_t setup_timeout_ns = 0;
   uint64_t scratch_bytes = 0;  // 0 = automatic
-  uint64_t epoch_start = 0;
+  uint64_t epoch_start = 1;    // of the first operation
   SimdChoice simd = SimdChoice::automatic;
   WaitLoop::Settings wait;
   bool spin_given = false;  // by the user: then it is not shortened where ranks share cores

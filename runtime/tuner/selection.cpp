@@ -90,6 +90,14 @@ uint64_t packet_limit(Collective collective, int ranks, const Tuning& tuning, ui
   return std::min(limit, largest_in_packets(packets_bytes));
 }
 
+/// What follows after packets where nothing is forced: ascending, the last row without limit.
+std::vector<Row> rows_after_packets(Collective collective, int ranks) {
+  if (collective == Collective::broadcast) return {{kNoLimit, Algorithm::one_writer}};
+  // Two ranks read the same either way, and all_pairs meets once per slice.
+  if (ranks == 2) return {{uint64_t{48} << 10, Algorithm::all_pairs}, {kNoLimit, Algorithm::two_shot}};
+  return {{kNoLimit, Algorithm::two_shot}};
+}
+
 }  // namespace
 
 Forced parse_forced(std::string_view text) {
@@ -111,14 +119,22 @@ std::vector<Row> selection_table(Collective collective, int ranks, const Tuning&
                                  uint64_t packets_bytes) {
   if (ranks == 1) return {{kNoLimit, Algorithm::local}};
   if (collective == Collective::barrier) return {{kNoLimit, Algorithm::one_shot}};
-  const bool broadcast = collective == Collective::broadcast;
-  const Algorithm small = broadcast ? Algorithm::one_writer_packets : Algorithm::one_shot;
-  const Algorithm large = broadcast ? Algorithm::one_writer : Algorithm::two_shot;
+  const Algorithm small =
+      collective == Collective::broadcast ? Algorithm::one_writer_packets : Algorithm::one_shot;
   const auto forced = tuning.forced[static_cast<size_t>(collective)];
-  if (!forced) return {{packet_limit(collective, ranks, tuning, packets_bytes), small}, {kNoLimit, large}};
-  if (is_packet_algorithm(*forced)) return {{largest_in_packets(packets_bytes), *forced}, {kNoLimit, large}};
-  // An empty message has no slices, and so would not bring the ranks together: packets carry it.
-  return {{0, small}, {kNoLimit, *forced}};
+  // An empty message has no slices, and so would not bring the ranks together: packets carry it whatever is forced.
+  const uint64_t small_up_to = !forced ? packet_limit(collective, ranks, tuning, packets_bytes)
+                               : is_packet_algorithm(*forced) ? largest_in_packets(packets_bytes)
+                                                              : 0;
+  std::vector<Row> table = {{small_up_to, small}};
+  if (forced && !is_packet_algorithm(*forced)) {
+    table.push_back({kNoLimit, *forced});
+  } else {
+    for (const Row& row : rows_after_packets(collective, ranks)) {
+      if (row.bytes > small_up_to) table.push_back(row);
+    }
+  }
+  return table;
 }
 
 Algorithm select(const std::vector<Row>& table, uint64_t bytes) {
@@ -136,7 +152,7 @@ int credits_for(Algorithm algorithm, const Tuning& tuning) {
 plan::Limits limits_for(Collective collective, const Tuning& tuning, uint64_t slots_size,
                         uint64_t packets_size) {
   constexpr uint64_t kAllReduceSlice = 128 << 10;
-  constexpr uint64_t kBroadcastSlice = 128 << 10;
+  constexpr uint64_t kBroadcastSlice = 64 << 10;
   plan::Limits limits;
   // Half of a ring each: an operation can start while its peers still finish the one before.
   limits.slots_bytes = slots_size / 2;

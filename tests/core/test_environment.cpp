@@ -78,8 +78,7 @@ TEST_CASE("an empty environment gives the defaults") {
   CHECK(environment.integer(Variable::epoch_start) == 1);
   CHECK(environment.choice<SimdChoice>(Variable::simd) == SimdChoice::automatic);
   CHECK(environment.choice<Level>(Variable::log) == Level::warn);
-  for (const Variable variable :
-       {Variable::algo, Variable::log_file, Variable::node_id, Variable::unique_id}) {
+  for (const Variable variable : {Variable::algo, Variable::log_file, Variable::unique_id}) {
     CHECK(environment.text(variable).empty());
   }
   for (const VariableSpec& spec : variable_specs()) CHECK_FALSE(environment.is_set(spec.variable));
@@ -161,7 +160,6 @@ TEST_CASE("an error names the variable, the value and the range") {
       {"TUTTI_LOG=5", ": expected one of off, error, warn, info, debug"},
       {"TUTTI_ALGO=ring;rm", algo},
       {"TUTTI_ALGO=a b", algo},
-      {"TUTTI_NODE_ID=a b", ": expected at most 64 characters: printable ASCII without blanks"},
       {"TUTTI_RANK=65536", ": expected an integer from 0 to 65535"},
       {"TUTTI_SIZE=0", ": expected an integer from 1 to 65536"},
       {"TUTTI_EPOCH_START=0", ": expected an integer from 1 to 4611686018427387904"},
@@ -196,12 +194,11 @@ TEST_CASE("a rank lies below the size") {
 TEST_CASE("choices and texts") {
   const Environment environment =
       parse({"TUTTI_SIMD=AVX2", "TUTTI_LOG=debug", "TUTTI_ALGO=all_reduce=ring,broadcast=chain",
-             "TUTTI_LOG_FILE=/tmp/a b-%r.\xc3\xa9", "TUTTI_NODE_ID=rack-1/host:2", "TUTTI_UNIQUE_ID=00fFaB"});
+             "TUTTI_LOG_FILE=/tmp/a b-%r.\xc3\xa9", "TUTTI_UNIQUE_ID=00fFaB"});
   CHECK(environment.choice<SimdChoice>(Variable::simd) == SimdChoice::avx2);
   CHECK(environment.choice<Level>(Variable::log) == Level::debug);
   CHECK(environment.text(Variable::algo) == "all_reduce=ring,broadcast=chain");
   CHECK(environment.text(Variable::log_file) == "/tmp/a b-%r.\xc3\xa9");
-  CHECK(environment.text(Variable::node_id) == "rack-1/host:2");
   CHECK(environment.text(Variable::unique_id) == "00fFaB");
 }
 
@@ -246,7 +243,7 @@ TEST_CASE("plan values are canonical: equal meaning, equal text") {
   std::vector<std::string> names;
   for (const auto& [name, value] : defaults) names.push_back(name);
   CHECK(names == std::vector<std::string>{"TUTTI_ALGO", "TUTTI_SLICE_BYTES", "TUTTI_CREDITS",
-                                          "TUTTI_SCRATCH_BYTES", "TUTTI_ONE_SHOT_BYTES", "TUTTI_NODE_ID",
+                                          "TUTTI_SCRATCH_BYTES", "TUTTI_ONE_SHOT_BYTES",
                                           "TUTTI_EPOCH_START"});
   CHECK(parse({"TUTTI_CREDITS=0", "TUTTI_SLICE_BYTES=auto", "TUTTI_EPOCH_START=01"}).plan_values() ==
         defaults);
@@ -254,7 +251,7 @@ TEST_CASE("plan values are canonical: equal meaning, equal text") {
   CHECK(parse({"TUTTI_SLICE_BYTES=65536"}).plan_values() == parse({"TUTTI_SLICE_BYTES=64K"}).plan_values());
   for (const std::string different :
        {"TUTTI_ALGO=ring", "TUTTI_SLICE_BYTES=64K", "TUTTI_CREDITS=2", "TUTTI_SCRATCH_BYTES=1M",
-        "TUTTI_ONE_SHOT_BYTES=8", "TUTTI_NODE_ID=a", "TUTTI_EPOCH_START=2"}) {
+        "TUTTI_ONE_SHOT_BYTES=8", "TUTTI_EPOCH_START=2"}) {
     CAPTURE(different);
     CHECK(parse({different}).plan_values() != defaults);
   }
