@@ -24,17 +24,16 @@ Buffer::~Buffer() {
 
 namespace {
 
-constexpr int64_t kWholeBytes = 4096;  // a message up to this size is always written whole
 constexpr int64_t kSpanBytes = 128;
 
 }  // namespace
 
-Spans spans_of(int64_t count, size_t element_size, uint64_t generation) {
+Spans spans_of(int64_t count, size_t element_size, uint64_t generation, int64_t whole_bytes) {
   constexpr auto kSpans = static_cast<int64_t>(Spans::kMost);
   const auto size = static_cast<int64_t>(element_size);
   Spans spans;
   if (count == 0) return spans;
-  if (count * size <= kWholeBytes) {
+  if (count * size <= whole_bytes) {
     spans.all[spans.used++] = {0, count};
     return spans;
   }

@@ -46,8 +46,12 @@ struct Spans {
   const Span* end() const { return all.data() + used; }
 };
 
+/// A message up to this size is always written whole. It is how programs use collectives, and it leaves the caches in the
+/// same state whatever the call before did: a library that reads its peer's buffers would else slow down the next one.
+inline constexpr int64_t kWholeBytes = int64_t{4} << 20;
+
 /// What Extent::spans means for a message of `count` elements; no span at all for count 0.
-Spans spans_of(int64_t count, size_t element_size, uint64_t generation);
+Spans spans_of(int64_t count, size_t element_size, uint64_t generation, int64_t whole_bytes = kWholeBytes);
 
 class Message {
  public:
