@@ -72,7 +72,7 @@ class Communicator {
     host::Operation operation;
     Call call;
     uint64_t epoch = 0;
-    uint64_t begun = 0;  // ticks; 0 for a call that blocks, whose wait is its whole life
+    uint64_t begun = 0;  // ticks at the first test or limited wait; 0: none yet
   };
   /// A plan, and its last binding: loops repeat the same call.
   struct CachedPlan {
@@ -94,7 +94,11 @@ class Communicator {
   void find_mismatch();
   void find_lost_peer();
   void warn_of_late(uint64_t waited_ns);
+  int first_lost() const;
+  bool has_closed(int peer) const;
   bool differs_from(int peer, std::string& text) const;
+  bool first_difference(int peer, std::string& text) const;
+  std::vector<int> not_arrived() const;
   std::string waiting_text() const;
   const Pending& head() const { return queue_[head_ % kMaxOutstanding]; }
 
@@ -121,6 +125,7 @@ class Communicator {
   bool running_ = false;
   Result poisoned_ = Result::success;
   bool warned_ = false;
+  uint64_t next_check_ = 0;  // ticks
   std::string error_text_;
   std::string poison_text_;
 };

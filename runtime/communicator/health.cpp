@@ -30,6 +30,15 @@ Said read_announcement(const Announcement* ring, uint64_t epoch) {
   return said;
 }
 
+/// "rank 3", "ranks 1, 2 and 5": few enough to be read, and to fit the abort token.
+std::string ranks_text(const std::vector<int>& ranks) {
+  constexpr size_t kMost = 16;
+  if (ranks.size() == 1) return fmt::format("rank {}", ranks.front());
+  if (ranks.size() <= kMost) return fmt::format("ranks {}", fmt::join(ranks, ", "));
+  return fmt::format("ranks {} and {} more", fmt::join(ranks.begin(), ranks.begin() + kMost, ", "),
+                     ranks.size() - kMost);
+}
+
 }  // namespace
 
 /// Compares what this rank and `peer` were asked to do, up to the operation that runs here.
@@ -40,7 +49,18 @@ bool Communicator::differs_from(int peer, std::string& text) const {
   const Said here = read_announcement(mine, now);
   const Said there = read_announcement(theirs, now);
   if (!there.known || here.signature == there.signature) return false;
-  // The histories differ; the first operation in which they do is what the user wants to know.
+  if (first_difference(peer, text)) return true;
+  text =
+      fmt::format("ranks called different operations before operation {}: rank {} and rank {} do not agree",
+                  now, rank(), peer);
+  return true;
+}
+
+/// The first operation in which the histories differ is what the user wants to know. False when both do not remember it.
+bool Communicator::first_difference(int peer, std::string& text) const {
+  const uint64_t now = head().epoch;
+  const Announcement* theirs = endpoint_.peers[static_cast<size_t>(peer)].announcements;
+  const Announcement* mine = endpoint_.self().announcements;
   const uint64_t oldest = now > kAnnouncements - 1 ? now - (kAnnouncements - 1) : 1;
   for (uint64_t epoch = oldest; epoch <= now; ++epoch) {
     const Said a = read_announcement(mine, epoch);
@@ -51,10 +71,7 @@ bool Communicator::differs_from(int peer, std::string& text) const {
                     epoch, rank(), describe(a.call), peer, describe(b.call));
     return true;
   }
-  text =
-      fmt::format("ranks called different operations before operation {}: rank {} and rank {} do not agree",
-                  now, rank(), peer);
-  return true;
+  return false;
 }
 
 void Communicator::find_mismatch() {
@@ -67,46 +84,68 @@ void Communicator::find_mismatch() {
     }
   }
   if (const int peer = interpreter_.mismatched_peer(); peer >= 0) {
-    poison(Result::mismatch,
-           fmt::format("rank {} and rank {} called different operations before operation {} ({} on rank {})",
-                       rank(), peer, head().epoch, describe(head().call), rank()));
+    if (!first_difference(peer, text)) {
+      text =
+          fmt::format("rank {} and rank {} called different operations before operation {} ({} on rank {})",
+                      rank(), peer, head().epoch, describe(head().call), rank());
+    }
+    poison(Result::mismatch, text);
   }
 }
 
-/// A peer that has destroyed its communicator or whose process has ended, and that this rank waits for.
-void Communicator::find_lost_peer() {
-  if (!running_) return;
+bool Communicator::has_closed(int peer) const {
+  return reached(endpoint_.peers[static_cast<size_t>(peer)].retired->closed, 1);
+}
+
+/// A peer that this rank waits for and that has destroyed its communicator or whose process has ended; -1: none.
+int Communicator::first_lost() const {
   for (const int peer : interpreter_.awaited()) {
     if (peer == rank()) continue;
-    const bool closed = reached(endpoint_.peers[static_cast<size_t>(peer)].retired->closed, 1);
-    bool ended = false;
     const Member& member = node_->members[static_cast<size_t>(peer)];
-    if (!closed && member.process) {
-      pollfd entry = {member.process.get(), POLLIN, 0};
-      ended = poll(&entry, 1, 0) == 1;
-    }
-    if (!closed && !ended) continue;
-    // It may have done its part just before it left.
-    const std::string text = waiting_text();
-    const uint64_t before = head_;
-    progress();
-    if (!running_ || head_ != before) return;
-    const std::vector<int> still = interpreter_.awaited();
-    if (std::find(still.begin(), still.end(), peer) == still.end()) continue;
-    poison(Result::peer_lost,
-           closed ? fmt::format("rank {} has destroyed its communicator; {}", peer, text)
-                  : fmt::format("rank {} (process {}) has ended; {}", peer, member.pid, text));
-    return;
+    pollfd entry = {member.process.get(), POLLIN, 0};
+    if (has_closed(peer) || (member.process && poll(&entry, 1, 0) == 1)) return peer;
   }
+  return -1;
 }
 
-/// "rank 1 waited for rank 3 in all_reduce of ... (operation 17, two_shot, step 3 (wait), slice 0 of 4)".
+void Communicator::find_lost_peer() {
+  if (!running_) return;
+  const int peer = first_lost();
+  if (peer < 0) return;
+  // It may have done its part just before it left.
+  const std::string text = waiting_text();
+  const uint64_t before = head_;
+  progress();
+  if (!running_ || head_ != before) return;
+  const std::vector<int>& still = interpreter_.awaited();
+  if (std::find(still.begin(), still.end(), peer) == still.end()) return;
+  poison(Result::peer_lost, has_closed(peer)
+                                ? fmt::format("rank {} has destroyed its communicator; {}", peer, text)
+                                : fmt::format("rank {} (process {}) has ended; {}", peer,
+                                              node_->members[static_cast<size_t>(peer)].pid, text));
+}
+
+/// Peers that have not begun the operation that runs here: the culprits, where a rank waits for one that waits for them.
+std::vector<int> Communicator::not_arrived() const {
+  std::vector<int> ranks;
+  const uint64_t now = head().epoch;
+  for (int peer = 0; peer < size(); ++peer) {
+    const Announcement& slot = endpoint_.peers[static_cast<size_t>(peer)].announcements[now % kAnnouncements];
+    if (peer != rank() && slot.epoch.load(std::memory_order_acquire) < now) ranks.push_back(peer);
+  }
+  return ranks;
+}
+
+/// "rank 1 waited for rank 0 in all_reduce of ... (operation 17, ring, step 3 (wait), slice 0 of 4); rank 3 has not begun it".
 std::string Communicator::waiting_text() const {
   if (!running_) return fmt::format("rank {} waited", rank());
-  const std::vector<int> awaited = interpreter_.awaited();
-  return fmt::format("rank {} waited for rank{} {} in {} (operation {}, {}, {})", rank(),
-                     awaited.size() == 1 ? "" : "s", fmt::join(awaited, ", "), describe(head().call),
-                     head().epoch, name_of(head().operation.plan->algorithm), interpreter_.position());
+  std::string text = fmt::format("rank {} waited for {} in {} (operation {}, {}, {})", rank(),
+                                 ranks_text(interpreter_.awaited()), describe(head().call), head().epoch,
+                                 name_of(head().operation.plan->algorithm), interpreter_.position());
+  const std::vector<int> late = not_arrived();
+  if (!late.empty())
+    text += fmt::format("; {} {} not begun it", ranks_text(late), late.size() == 1 ? "has" : "have");
+  return text;
 }
 
 void Communicator::warn_of_late(uint64_t waited_ns) {

@@ -30,6 +30,7 @@ bool is_same_epoch(uint64_t tag, uint64_t mine) {
 Interpreter::Interpreter(const Endpoint& endpoint, const reduce::Kernels& kernels)
     : endpoint_(endpoint), kernels_(kernels), sources_(static_cast<size_t>(endpoint.ranks()) + 1) {
   for (LaneState& lane : lanes_) lane.packet_sources.resize(sources_.size());
+  awaited_.reserve(kMaxLanes * sources_.size());
 }
 
 void Interpreter::start(const Operation& operation) {
@@ -295,8 +296,9 @@ void Interpreter::add_awaited(const LaneState& lane, std::vector<int>& ranks) co
   }
 }
 
-std::vector<int> Interpreter::awaited() const {
-  std::vector<int> ranks;
+const std::vector<int>& Interpreter::awaited() const {
+  std::vector<int>& ranks = awaited_;
+  ranks.clear();
   if (renewal_stage_ != 0) {
     const uint64_t value = renewal_stage_ == 2 ? 2 * op_->renewal - 1 : 2 * op_->renewal;
     for (int p = 0; p < endpoint_.ranks(); ++p) {

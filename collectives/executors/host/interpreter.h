@@ -59,8 +59,9 @@ class Interpreter {
   int mismatched_peer() const { return mismatched_peer_; }
 
   // Where it stands, for messages. Only between start() and done.
-  /// The ranks that the blocked lanes wait for, ascending.
-  std::vector<int> awaited() const;
+  /// The ranks that the blocked lanes wait for, ascending; valid until the next call. Asked again and again while a peer is
+  /// late, so it does not allocate.
+  const std::vector<int>& awaited() const;
   /// "step 3 (wait), slice 2 of 8".
   std::string position() const;
 
@@ -100,6 +101,7 @@ class Interpreter {
   uint64_t known_slots_ = 0;  // what every rank is known to have retired
   uint64_t known_packets_ = 0;
   std::vector<const void*> sources_;
+  mutable std::vector<int> awaited_;  // kept for its memory
 };
 
 }  // namespace tutti::host
