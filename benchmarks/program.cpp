@@ -69,6 +69,7 @@ class Run {
       const std::vector<Row> rows = harness.measure(plans_[i], libraries);
       progress.clear();
       keep(rows);
+      ++measured_;
       stopped_ = world_.any(interrupted());
     }
     return finish();
@@ -122,8 +123,7 @@ class Run {
 
   int finish() {
     if (is_first()) {
-      if (stopped_)
-        table_.remark(fmt::format("interrupted after {} of {} rows", rows_.size(), plans_.size()));
+      if (stopped_) table_.remark(fmt::format("interrupted after {} of {} rows", measured_, plans_.size()));
       if (options_.checks == 0) {
         table_.remark("results were not verified (--check 0)");
       } else {
@@ -145,6 +145,7 @@ class Run {
   std::vector<Row> rows_;
   std::string said_;
   uint64_t largest_ = 0;
+  size_t measured_ = 0;  // rows of the plan; with a baseline each gives two results
   int64_t wrong_ = 0;
   bool stopped_ = false;
 };

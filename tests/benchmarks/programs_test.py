@@ -127,6 +127,21 @@ class Local(Case):
         document = self.json_of("allreduce_bench", "--np", "3", "-b", "8", "-e", "8K", "--algorithm", "ring", *QUICK)
         self.assertEqual({row["algorithm"] for row in document["results"]}, {"ring"})
 
+    def test_a_terminal_sees_progress(self):
+        arguments = ["--np", "2", "-b", "8", "-e", "64", "-i", "8", "--seconds", "0.4"]
+        master, slave = os.openpty()
+        with os.fdopen(master, "rb", buffering=0) as terminal:
+            result = subprocess.run(
+                [os.path.join(BIN, "allreduce_bench"), *arguments], stdout=subprocess.PIPE, stderr=slave, timeout=120,
+                env=clean_environment(), check=False,
+            )
+            os.close(slave)
+            seen = terminal.read(100000)
+        self.assertEqual(result.returncode, 0, seen)
+        self.assertIn(b"[8/8] all_reduce of 64 float32, sum", seen)
+        self.assertNotIn(b"[", result.stdout)
+        self.assertTrue(seen.endswith(b"\r\x1b[K"), seen)
+
     def test_ranks_started_by_hand(self):
         unique_id = self.ok(run("tutti-info", "--unique-id")).stdout.strip()
         command = [os.path.join(BIN, "allreduce_bench"), "-b", "8", "-e", "1K", *QUICK]
