@@ -27,14 +27,16 @@ namespace tutti {
 class WaitLoop {
  public:
   struct Settings {
-    uint64_t spin_ns = 50'000;            // longest spin before the first yield
+    int fast_turns = 64;                  // attempts before the clock is looked at for the first time
+    uint64_t spin_ns = 50'000;            // longest spin before the first yield; 0: yield at once
     uint64_t spin_floor_ns = 300;         // shortest
     uint64_t sleep_after_ns = 2'000'000;  // of yielding, before the first sleep
   };
 
   WaitLoop() = default;
   WaitLoop(const Settings& settings, Sleeper* sleeper, std::span<Poller* const> pollers)
-      : sleeper_(sleeper),
+      : fast_turns_(settings.fast_turns),
+        sleeper_(sleeper),
         pollers_(pollers),
         spin_limit_(ns_to_ticks(settings.spin_ns)),
         spin_floor_(std::min(ns_to_ticks(settings.spin_floor_ns), spin_limit_)),
@@ -46,14 +48,13 @@ class WaitLoop {
   /// ticks: in_progress is returned when it passes.
   template <typename Attempt, typename Check>
   Result run(Attempt&& attempt, Check&& check, uint64_t limit = UINT64_MAX) {
-    for (int turn = 0; turn < kFastTurns; ++turn) {
+    for (int turn = 0; turn < fast_turns_; ++turn) {
       if (attempt()) return Result::success;
     }
     return climb(attempt, check, limit);
   }
 
  private:
-  static constexpr int kFastTurns = 64;  // before the clock is looked at for the first time
   static constexpr int kTurnsPerLook = 16;
   static constexpr uint64_t kCheckIntervalNs = 200'000;
 
@@ -61,7 +62,7 @@ class WaitLoop {
   Result climb(Attempt& attempt, Check& check, uint64_t limit) {
     const uint64_t start = ticks();
     uint64_t waited = 0;
-    do {
+    while (waited < budget_ && waited < limit) {
       advance_pollers();
       for (int turn = 0; turn < kTurnsPerLook; ++turn) {
         if (attempt()) {
@@ -71,10 +72,10 @@ class WaitLoop {
         cpu_relax();
       }
       waited = ticks() - start;
-    } while (waited < budget_ && waited < limit);
+    }
 
     budget_ = std::max(budget_ / 2, spin_floor_);
-    uint64_t next_check = 0;
+    uint64_t next_check = check_interval_;
     for (;;) {
       if (waited >= next_check) {
         const Result verdict = check(waited);
@@ -97,6 +98,7 @@ class WaitLoop {
     for (Poller* poller : pollers_) poller->advance();
   }
 
+  int fast_turns_ = 1;
   Sleeper* sleeper_ = nullptr;
   std::span<Poller* const> pollers_;
   uint64_t spin_limit_ = 0;

@@ -2,10 +2,8 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sched.h>
 
 #include <algorithm>
-#include <thread>
 
 #include "collectives/algorithms/algorithms.h"
 #include "core/error.h"
@@ -31,18 +29,13 @@ const reduce::Kernels& choose_kernels(SimdChoice choice) {
   return *kernels;
 }
 
-/// Cores this process may run on.
-int usable_cores() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) != 0)
-    return static_cast<int>(std::thread::hardware_concurrency());
-  return CPU_COUNT(&set);
-}
-
-WaitLoop::Settings wait_settings(const Settings& settings, int ranks) {
+WaitLoop::Settings wait_settings(const Settings& settings, const Node& node) {
   WaitLoop::Settings wait = settings.wait;
-  // More ranks than cores: the awaited rank may need this very core, so there is little point in spinning.
-  if (!settings.spin_given && ranks > usable_cores()) wait.spin_ns = 1'000;
+  // More ranks than processors: the awaited rank may need this very one, so it is handed over almost at once.
+  if (!settings.spin_given && node.ranks() > node.processors()) {
+    wait.fast_turns = 4;
+    wait.spin_ns = 0;
+  }
   return wait;
 }
 
@@ -55,7 +48,7 @@ Communicator::Communicator(std::shared_ptr<Node> node, int rank, const Settings&
       kernels_(choose_kernels(settings.simd)),
       interpreter_(endpoint_, kernels_),
       sleeper_(endpoint_.sleepers, rank, endpoint_.self().wake_descriptor, {}),
-      wait_loop_(wait_settings(settings, node_->ranks()), &sleeper_, {}),
+      wait_loop_(wait_settings(settings, *node_), &sleeper_, {}),
       abort_(&node_->control().abort),
       plans_(static_cast<size_t>(plan::kAlgorithms * kCollectives) * static_cast<size_t>(node_->ranks())),
       slots_(node_->layout.slots_size),

@@ -206,6 +206,18 @@ void Interpreter::put_packets(const Step& step) {
   endpoint_.wake_all();
 }
 
+/// A reader that polls the first of many lines drags them, and the next ones by prefetching, from under the hands of the
+/// writer, who then fetches each line back. So it polls the last line, which is written last, and then reads them all.
+bool Interpreter::last_packets_arrived(const LaneState& lane, size_t sources) const {
+  const size_t last = packets_for(op_->binding.bytes()) - 1;
+  if (last == 0) return true;
+  for (size_t i = 0; i < sources; ++i) {
+    const Packet* lines = lane.packet_sources[i].lines;
+    if (lines != nullptr && lines[last].flag.load(std::memory_order_acquire) != op_->tag) return false;
+  }
+  return true;
+}
+
 bool Interpreter::take_packets(LaneState& lane, const Step& step) {
   const auto srcs = op_->plan->srcs(step);
   if (!lane.prepared) {
@@ -218,6 +230,7 @@ bool Interpreter::take_packets(LaneState& lane, const Step& step) {
     lane.next_packet = 0;
     lane.prepared = true;
   }
+  if (!last_packets_arrived(lane, srcs.size())) return false;
   const reduce::PacketJob job = {.dst = address(op_->plan->dsts(step)[0], 0, 0),
                                  .src = lane.packet_sources.data(),
                                  .sources = static_cast<int>(srcs.size()),

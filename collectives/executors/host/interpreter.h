@@ -82,6 +82,7 @@ class Interpreter {
   bool wait(const plan::Step& step, int64_t round, int64_t slice);
   void put_packets(const plan::Step& step);
   bool take_packets(LaneState& lane, const plan::Step& step);
+  bool last_packets_arrived(const LaneState& lane, size_t sources) const;
   bool barrier(LaneState& lane);
   bool renew_packets();
   void retire();
