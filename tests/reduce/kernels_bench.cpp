@@ -1,12 +1,16 @@
 // Prints what the kernels reach on this machine: GB/s of copies and of reductions of two operands, counting bytes read
-// and written, and nanoseconds of packets.
+// and written, and nanoseconds of packets, also between two threads.
 //
 //   reduce_kernels_bench [portable|avx2|avx512]
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "collectives/reduce/kernels.h"
@@ -25,11 +29,11 @@ using tutti::reduce::Store;
 
 using Clock = std::chrono::steady_clock;
 
-/// Nanoseconds of one call: the best of several rounds, because others share this machine.
+/// Nanoseconds of one call: the best of many short rounds, because others share this machine.
 template <typename Body>
 double best_ns(size_t calls, Body&& body) {
   double best = 1e30;
-  for (int round = 0; round < 7; ++round) {
+  for (int round = 0; round < (calls > 2 ? 200 : 5); ++round) {
     const auto start = Clock::now();
     for (size_t i = 0; i < calls; ++i) body();
     const std::chrono::duration<double, std::nano> took = Clock::now() - start;
@@ -38,18 +42,19 @@ double best_ns(size_t calls, Body&& body) {
   return best;
 }
 
-/// Calls that move about 64 MiB, within reason.
+/// Calls that move about 2 MiB, within reason.
 size_t calls_for(size_t bytes) {
-  return std::max<size_t>(2, std::min<size_t>(200000, (size_t{64} << 20) / (bytes + 64)));
+  return std::max<size_t>(2, std::min<size_t>(5000, (size_t{2} << 20) / (bytes + 64)));
 }
 
-/// Memory aligned to a page, plus `shift`; the pages are touched.
+/// Memory aligned to a page, plus `shift`; the pages are touched. The bytes make numbers near one in every type:
+/// subnormal ones would measure the processor's slow path.
 class Buffer {
  public:
   explicit Buffer(size_t bytes, size_t shift = 0) : storage_(bytes + shift + 4096 + 64, 1) {
     const auto address = reinterpret_cast<uintptr_t>(storage_.data());
     start_ = storage_.data() + (4096 - address % 4096) % 4096 + shift;
-    for (size_t i = 0; i < bytes; ++i) start_[i] = static_cast<unsigned char>(i % 61);
+    for (size_t i = 0; i < bytes; ++i) start_[i] = static_cast<unsigned char>(0x3c + i % 3);
   }
   unsigned char* data() { return start_; }
 
@@ -138,6 +143,57 @@ void bench_packets(const Kernels& kernels) {
   std::printf("\n");
 }
 
+constexpr int kAreas = 8;
+constexpr uint32_t kBatch = 64, kBatches = 400;
+
+/// Packet lines of two ranks; areas take turns, so that lines are not taken back while the peer still reads them.
+struct Exchange {
+  std::array<std::array<std::vector<Packet>, kAreas>, 2> lines;
+  explicit Exchange(size_t bytes) {
+    for (auto& of_rank : lines) {
+      for (auto& area : of_rank) area = std::vector<Packet>(packets_for(bytes));
+    }
+  }
+};
+
+/// One rank of an all-reduce by packets; returns the nanoseconds of one, in the fastest batch and in the middle one.
+std::pair<double, double> exchange(const Kernels& kernels, Exchange& shared, size_t rank, size_t bytes) {
+  Buffer in(bytes + 64), out(bytes + 64);
+  const auto fn = kernels.reduce_packets[0][static_cast<size_t>(DataType::float32)];
+  std::vector<double> batches;
+  auto start = Clock::now();
+  for (uint32_t epoch = 1; epoch <= kBatch * kBatches; ++epoch) {
+    const uint64_t flag = uint64_t{epoch} << 32;
+    kernels.put_packets(shared.lines[rank][epoch % kAreas].data(), in.data(), bytes, flag);
+    PacketSource sources[2];
+    sources[rank] = {nullptr, in.data()};
+    sources[1 - rank] = {shared.lines[1 - rank][epoch % kAreas].data(), nullptr};
+    const PacketJob job{out.data(), sources, 2, bytes, flag, 0};
+    for (size_t next = 0, turns = 0; (next = fn(job, next)) < packets_for(bytes);) {
+      tutti::cpu_relax();
+      if (++turns > 2000) std::this_thread::yield();
+    }
+    if (epoch % kBatch != 0) continue;
+    const auto now = Clock::now();
+    batches.push_back(std::chrono::duration<double, std::nano>(now - start).count() / kBatch);
+    start = now;
+  }
+  std::sort(batches.begin(), batches.end());
+  return {batches.front(), batches[batches.size() / 2]};
+}
+
+void bench_exchange(const Kernels& kernels) {
+  std::printf("\nall-reduce of two threads by packets, ns per operation: fastest batch, middle batch\n");
+  for (size_t bytes : {size_t{4}, size_t{56}, size_t{64}, size_t{256}, size_t{1024}, size_t{4096},
+                       size_t{8192}, size_t{16384}}) {
+    Exchange shared(bytes);
+    std::thread peer([&] { exchange(kernels, shared, 1, bytes); });
+    const auto [fastest, middle] = exchange(kernels, shared, 0, bytes);
+    peer.join();
+    std::printf("%8zu B %9.1f %9.1f\n", bytes, fastest, middle);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -148,6 +204,7 @@ int main(int argc, char** argv) {
   }
   std::printf("kernels: %s\n", kernels->name);
   bench_packets(*kernels);
+  bench_exchange(*kernels);
   bench_copies(*kernels);
   print_header("reduce, GB/s");
   for (int type = 0; type < tutti::kDataTypes; ++type) {
