@@ -473,9 +473,12 @@ void run(const Texts& t) {
   print_plans(r);
 }
 
-}  // namespace
+int fail(const std::exception& error, int status, const char* hint = "") {
+  std::fprintf(stderr, "tutti-plan: %s%s\n", error.what(), hint);
+  return status;
+}
 
-int main(int argc, char** argv) {
+int program(int argc, char** argv) {
   Texts texts;
   CLI::App app{"Shows the plan of a collective, and how it runs on a simulated cluster.", "tutti-plan"};
   declare(app, texts);
@@ -486,13 +489,18 @@ int main(int argc, char** argv) {
   } catch (const CLI::CallForHelp& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "tutti-plan: {}; --help shows the options\n", error.what());
-    return 2;
+    return fail(error, 2, "; --help shows the options");
   } catch (const UsageError& error) {
-    fmt::print(stderr, "tutti-plan: {}\n", error.what());
-    return 2;
+    return fail(error, 2);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return program(argc, argv);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "tutti-plan: {}\n", error.what());
-    return 1;
+    return fail(error, 1);
   }
 }

@@ -116,7 +116,7 @@ class Writer {
 
 void add_term(std::string& text, int32_t factor, std::string_view name) {
   if (factor == 0) return;
-  const uint32_t magnitude = static_cast<uint32_t>(factor < 0 ? -int64_t{factor} : int64_t{factor});
+  const auto magnitude = static_cast<uint32_t>(factor < 0 ? -int64_t{factor} : int64_t{factor});
   if (text.empty()) {
     if (factor < 0) text += "-";
   } else {
