@@ -13,6 +13,7 @@ namespace {
 
 using workload::Amount;
 using workload::Case;
+using workload::Collective;
 
 void run_on_threads(int ranks, const char* algorithm, const std::vector<Case>& cases) {
   const std::vector<workload::Bytes> wanted = workload::expected(cases, ranks);
@@ -44,10 +45,10 @@ std::vector<int> rank_counts() {
 }  // namespace
 
 TEST_CASE("all-reduce on rank threads") {
-  for (const char* algorithm : {"", "one_shot", "two_shot", "ring", "recursive_doubling"}) {
+  for (const std::string& algorithm : workload::algorithms(Collective::all_reduce)) {
     for (const int ranks : rank_counts()) {
-      DYNAMIC_SECTION("algorithm " << (*algorithm == '\0' ? "automatic" : algorithm) << ", ranks " << ranks) {
-        run_on_threads(ranks, algorithm,
+      DYNAMIC_SECTION("algorithm " << (algorithm.empty() ? "automatic" : algorithm) << ", ranks " << ranks) {
+        run_on_threads(ranks, algorithm.c_str(),
                        workload::all_reduce_matrix(ranks, amount_for(ranks), most_for(ranks), 17));
       }
     }
@@ -55,10 +56,10 @@ TEST_CASE("all-reduce on rank threads") {
 }
 
 TEST_CASE("broadcast on rank threads") {
-  for (const char* algorithm : {"", "one_writer_packets", "one_writer", "chain"}) {
+  for (const std::string& algorithm : workload::algorithms(Collective::broadcast)) {
     for (const int ranks : rank_counts()) {
-      DYNAMIC_SECTION("algorithm " << (*algorithm == '\0' ? "automatic" : algorithm) << ", ranks " << ranks) {
-        run_on_threads(ranks, algorithm,
+      DYNAMIC_SECTION("algorithm " << (algorithm.empty() ? "automatic" : algorithm) << ", ranks " << ranks) {
+        run_on_threads(ranks, algorithm.c_str(),
                        workload::broadcast_matrix(ranks, amount_for(ranks), most_for(ranks), 23));
       }
     }
@@ -86,12 +87,14 @@ TEST_CASE("a barrier is left only after all ranks have entered it") {
 }
 
 TEST_CASE("what is forced is what runs") {
-  for (const char* algorithm : {"one_shot", "two_shot", "ring", "recursive_doubling"}) {
-    LocalRanks group(3, algorithm);
-    CHECK(std::string(tutti_algorithm_name(group[0], "all_reduce", 100, TUTTI_FLOAT32)) == algorithm);
-  }
-  for (const char* algorithm : {"one_writer_packets", "one_writer", "chain"}) {
-    LocalRanks group(3, algorithm);
-    CHECK(std::string(tutti_algorithm_name(group[0], "broadcast", 100, TUTTI_FLOAT32)) == algorithm);
+  for (const Collective collective : {Collective::all_reduce, Collective::broadcast}) {
+    for (const std::string& algorithm : workload::algorithms(collective)) {
+      if (algorithm.empty()) continue;
+      const std::string name(name_of(collective));
+      LocalRanks both(3, algorithm.c_str());
+      CHECK(tutti_algorithm_name(both[0], name.c_str(), 100, TUTTI_FLOAT32) == algorithm);
+      LocalRanks one(3, (name + "=" + algorithm).c_str());
+      CHECK(tutti_algorithm_name(one[0], name.c_str(), 100, TUTTI_FLOAT32) == algorithm);
+    }
   }
 }

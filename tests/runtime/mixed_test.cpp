@@ -120,7 +120,8 @@ constexpr size_t kOperations = kSanitized ? 300 : 2000;
 TEST_CASE("operations of all kinds in a row, with up to 64 outstanding") {
   for (const char* algorithm :
        {"", "all_reduce=ring,broadcast=chain", "all_reduce=recursive_doubling,broadcast=one_writer",
-        "all_reduce=two_shot,broadcast=one_writer", "all_reduce=one_shot,broadcast=one_writer_packets"}) {
+        "all_reduce=two_shot,broadcast=one_writer", "all_reduce=one_shot,broadcast=one_writer_packets",
+        "all_reduce=all_pairs"}) {
     for (const int ranks : {2, 3, 5, 8}) {
       DYNAMIC_SECTION("algorithm " << (*algorithm == '\0' ? "automatic" : algorithm) << ", ranks " << ranks) {
         walk_together(ranks, algorithm, kOperations / (ranks > 3 ? 3 : 1), 63);

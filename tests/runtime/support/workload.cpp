@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "collectives/algorithms/algorithms.h"
 #include "core/sync.h"
 #include "tests/reduce/operands.h"
 #include "tests/runtime/support/expect.h"
@@ -86,6 +87,13 @@ Case all_reduce_case(tutti_datatype_t type, tutti_op_t op, int64_t count, std::m
 }
 
 }  // namespace
+
+std::vector<std::string> algorithms(Collective collective) {
+  std::vector<std::string> names = {""};
+  for (const auto algorithm : tutti::algorithms::algorithms_of(collective))
+    names.emplace_back(name_of(algorithm));
+  return names;
+}
 
 std::string describe(const Case& c) {
   std::string what(name_of(c.collective));
@@ -222,7 +230,7 @@ bool in_rank_order(tutti_comm_t comm, const Case& c) {
   const char* name = tutti_algorithm_name(comm, "all_reduce", c.count, c.type);
   expect(name != nullptr, "tutti_algorithm_name gave nothing for {}", describe(c));
   const std::string_view algorithm = name;
-  return algorithm == "one_shot" || algorithm == "two_shot" || algorithm == "local";
+  return algorithm != "ring" && algorithm != "recursive_doubling";
 }
 
 void skew(std::mt19937_64& random) {

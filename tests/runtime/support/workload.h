@@ -42,6 +42,9 @@ struct Case {
 
 std::string describe(const Case& c);
 
+/// The automatic choice (""), then every algorithm by name.
+std::vector<std::string> algorithms(Collective collective);
+
 /// What rank `rank` of `ranks` sends.
 Bytes input(const Case& c, int rank, int ranks);
 
