@@ -98,8 +98,7 @@ bool rejected_after(const Team& team, const Plan& mutant, const Team& other) {
   return false;
 }
 
-/// Why a step may be left out, or null. Each reason is an argument about the plan that holds at every size; the test
-/// also asks that each is still needed.
+/// Why a step may be left out, or null. Each reason is an argument about the plan that holds at every size.
 const char* not_needed(const Team& team, const Plan& plan, const Mutant& mutant) {
   const Step& step = plan.steps[mutant.step];
   const bool of_plan = mutant.name.starts_with("credits of the plan");
