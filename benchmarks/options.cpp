@@ -232,30 +232,41 @@ Options read_options(const CollectiveInfo& collective, const Texts& texts) {
 void declare_what(CLI::App& app, const CollectiveInfo& collective, Texts& texts) {
   const std::string what = "What to measure";
   app.add_option("-b,--minbytes", texts.min_bytes, "Smallest message, such as 8, 64K or 128M (default 8)")
+      ->type_name("SIZE")
       ->group(what);
-  app.add_option("-e,--maxbytes", texts.max_bytes, "Largest message (default 32M)")->group(what);
+  app.add_option("-e,--maxbytes", texts.max_bytes, "Largest message (default 32M)")
+      ->type_name("SIZE")
+      ->group(what);
   app.add_option("-f,--stepfactor", texts.step_factor, "Each message is so many times the last (default 4)")
+      ->type_name("N")
       ->group(what);
-  app.add_option("-i,--stepbytes", texts.step_bytes, "Or so many bytes more than the last")->group(what);
+  app.add_option("-i,--stepbytes", texts.step_bytes, "Or so many bytes more than the last")
+      ->type_name("SIZE")
+      ->group(what);
   app.add_option("-d,--datatype", texts.datatype,
                  "Element types, separated by commas, or all (default float32): " +
                      names_of<tutti_datatype_t>(kDatatypes))
+      ->type_name("TYPE,...")
       ->group(what);
   if (collective.has_op()) {
     app.add_option("-o,--op", texts.op,
                    "Operators, separated by commas, or all (default sum): " + names_of<tutti_op_t>(kOps))
+        ->type_name("OP,...")
         ->group(what);
   }
   if (collective.has_root()) {
     app.add_option("-r,--root", texts.root, "The rank that sends, or all for each in turn (default 0)")
+        ->type_name("RANK")
         ->group(what);
   }
   app.add_option("--placement", texts.placement,
                  fmt::format("in: one buffer is sent and received; out: two buffers; both (default {})",
                              collective.in_place_by_default ? "in" : "out"))
+      ->type_name("PLACE")
       ->group(what);
   app.add_flag("--in-place", texts.in_place, "The same as --placement in")->group(what);
   app.add_option("--algorithm", texts.algorithm, "Use this algorithm (see tutti-info) at every size")
+      ->type_name("NAME")
       ->group(what);
 }
 
@@ -263,26 +274,34 @@ void declare_how(CLI::App& app, Texts& texts) {
   const std::string how = "How to measure";
   app.add_option("-n,--iters", texts.iterations,
                  "Timed iterations per row (default: as many as fit into --seconds, at least 20)")
+      ->type_name("N")
       ->group(how);
   app.add_option("-w,--warmup_iters,--warmup-iters", texts.warmup,
                  "Iterations before them (default: as many as fit into a tenth of --seconds, at least 5)")
+      ->type_name("N")
       ->group(how);
-  app.add_option("--seconds", texts.seconds, "Time for the iterations of a row (default 0.5)")->group(how);
+  app.add_option("--seconds", texts.seconds, "Time for the iterations of a row (default 0.5)")
+      ->type_name("SECONDS")
+      ->group(how);
   app.add_option(
          "-c,--check", texts.checks,
          "Iterations whose whole result is verified, before the timed ones; 0: verify nothing (default 5)")
       ->group(how);
   app.add_option("--timeout", texts.timeout, "Limit of one operation, such as 30s (default: TUTTI_TIMEOUT)")
+      ->type_name("TIME")
       ->group(how);
 }
 
 void declare_run(CLI::App& app, Texts& texts) {
   const std::string run = "Ranks and output";
   app.add_option("--np", texts.local_ranks, "Start so many local ranks (default 2; not under mpirun)")
+      ->type_name("N")
       ->group(run);
   app.add_option("--baseline", texts.baseline, "mpi: measure MPI's collective beside Tutti's (under mpirun)")
+      ->type_name("LIBRARY")
       ->group(run);
   app.add_option("--json", texts.json, "Also write the results to this file, schema tutti-bench/1")
+      ->type_name("FILE")
       ->group(run);
   app.add_option("--plant-error", texts.plant_error)->group("");
   app.add_option("--plant-death", texts.plant_death)->group("");
