@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <sstream>
 #include <string_view>
 
@@ -27,9 +28,12 @@ namespace {
 
 constexpr unsigned char kIdMagic[8] = {'t', 'u', 't', 't', 'i', 'i', 'd', '1'};
 constexpr int kMostStrangers = 64;  // connections that have not said hello
+constexpr int kMostComplaints = 10;
 constexpr uint64_t kStrangerPatienceNs = 2'000'000'000;
 constexpr int kRanksPerTable = static_cast<int>(kMaxMessageDescriptors / 2) - 1;
 constexpr uint64_t kRetryNs = 2'000'000;
+constexpr uint64_t kFarewellNs =
+    5'000'000'000;  // how long ranks that are late are awaited to be told of a failure
 
 class Deadline {
  public:
@@ -147,7 +151,7 @@ class Host {
     Descriptor memory;
     Descriptor wake;
     pid_t pid = 0;
-    bool ready = false;
+    bool came = false;  // has said hello, whatever became of it
   };
   struct Stranger {
     Descriptor socket;
@@ -165,80 +169,113 @@ class Host {
       raise_errno(errno, "rank 0: listening for the other ranks");
   }
 
-  /// Until everybody has said hello.
+  /// Until everybody has said hello. After a failure those who are still on their way are awaited for a while: they shall
+  /// learn what it was, too.
   void gather() {
-    int missing = meeting_.size - 1;
-    while (missing > 0) {
+    std::optional<Error> failure;
+    Deadline farewell(0);
+    for (;;) {
+      const std::vector<int> missing = absent();
+      if (missing.empty() || (failure && (farewell.passed() || deadline_.passed()))) break;
       if (deadline_.passed()) {
         raise(Result::timeout, "set-up: rank{} {} did not arrive within {} (of {} ranks)",
-              missing == 1 ? "" : "s", fmt::join(absent(), ", "), deadline_.text(), meeting_.size);
+              missing.size() == 1 ? "" : "s", fmt::join(missing, ", "), deadline_.text(), meeting_.size);
       }
-      std::vector<pollfd> entries = {{listener_.get(), POLLIN, 0}};
-      for (const Stranger& s : strangers_) entries.push_back({s.socket.get(), POLLIN, 0});
-      for (const Joining& m : members_) entries.push_back({m.socket ? m.socket.get() : -1, POLLIN, 0});
-      if (poll(entries.data(), entries.size(), deadline_.poll_ms()) < 0 && errno != EINTR)
-        raise_errno(errno, "poll");
-
-      const size_t known = strangers_.size();
-      for (size_t r = 1; r < members_.size(); ++r) {
-        if (entries[1 + known + r].revents != 0) lost(static_cast<int>(r));
-      }
-      for (size_t i = known; i-- > 0;) {
-        const bool silent = now_ns() - strangers_[i].since > kStrangerPatienceNs;
-        if (entries[1 + i].revents != 0) {
-          missing -= admit(strangers_[i]) ? 1 : 0;
-        } else if (silent) {
-          log(Level::warn, "set-up: closed a connection that said nothing");
+      try {
+        take_turn();
+      } catch (const Error& e) {
+        if (!failure) {
+          failure = e;
+          farewell = Deadline(kFarewellNs);
         }
-        if (entries[1 + i].revents != 0 || silent)
-          strangers_.erase(strangers_.begin() + static_cast<ptrdiff_t>(i));
       }
-      if (entries[0].revents != 0) accept();
+      if (failure) part(*failure);
     }
+    if (failure) throw *failure;
+  }
+
+  /// Handles what has come; waits a second at most.
+  void take_turn() {
+    std::vector<pollfd> entries = {{listener_.get(), POLLIN, 0}};
+    for (const Stranger& s : strangers_) entries.push_back({s.socket.get(), POLLIN, 0});
+    for (const Joining& m : members_) entries.push_back({m.socket ? m.socket.get() : -1, POLLIN, 0});
+    if (poll(entries.data(), entries.size(), deadline_.poll_ms()) < 0 && errno != EINTR)
+      raise_errno(errno, "poll");
+
+    const size_t known = strangers_.size();
+    for (size_t r = 1; r < members_.size(); ++r) {
+      if (entries[1 + known + r].revents != 0) lost(static_cast<int>(r));
+    }
+    for (size_t i = known; i-- > 0;) {
+      const bool silent = now_ns() - strangers_[i].since > kStrangerPatienceNs;
+      if (entries[1 + i].revents == 0 && !silent) continue;
+      Stranger stranger = std::move(strangers_[i]);
+      strangers_.erase(strangers_.begin() + static_cast<ptrdiff_t>(i));
+      if (entries[1 + i].revents != 0) {
+        admit(stranger);
+      } else {
+        complain("closed a connection that said nothing");
+      }
+    }
+    if (entries[0].revents != 0) accept();
+  }
+
+  /// Tells those who are there why this ends, and lets them go.
+  void part(const Error& failure) {
+    tell_all(MessageType::error, failure.code(), failure.what());
+    for (Joining& m : members_) m.socket.reset();
   }
 
   std::vector<int> absent() const {
     std::vector<int> ranks;
     for (int r = 1; r < meeting_.size; ++r) {
-      if (!members_[static_cast<size_t>(r)].socket) ranks.push_back(r);
+      if (!members_[static_cast<size_t>(r)].came) ranks.push_back(r);
     }
     return ranks;
+  }
+
+  /// A log line about strangers, unless there are too many of them.
+  void complain(const std::string& what) {
+    if (++complaints_ < kMostComplaints) log(Level::warn, "set-up: {}", what);
+    if (complaints_ == kMostComplaints) log(Level::warn, "set-up: {}; no more such lines follow", what);
   }
 
   void accept() {
     Descriptor socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!socket) return;
     if (strangers_.size() >= kMostStrangers) {
-      log(Level::warn, "set-up: too many connections that say nothing; closed the oldest");
+      complain("too many connections that say nothing; closed the oldest");
       strangers_.erase(strangers_.begin());
     }
     strangers_.push_back({std::move(socket), now_ns()});
   }
 
-  /// Takes a hello. False: not one of ours, or turned away; the job goes on.
-  bool admit(Stranger& stranger) {
+  /// Takes a hello, or turns a stranger away.
+  void admit(Stranger& stranger) {
     Parsed parsed = receive_message(stranger.socket.get());
     const MessageHeader& h = parsed.message.header;
     if (!parsed.problem.empty() || h.type != MessageType::hello || parsed.message.descriptors.size() != 2 ||
         std::memcmp(h.secret, id_.secret, sizeof(h.secret)) != 0) {
-      log(Level::warn, "set-up: turned away a stranger (process {}): {}", peer_process(stranger.socket.get()),
-          parsed.problem.empty() ? "wrong secret or no hello" : parsed.problem);
-      return false;
+      complain(fmt::format("turned away a stranger (process {}): {}", peer_process(stranger.socket.get()),
+                           parsed.problem.empty() ? "wrong secret or no hello" : parsed.problem));
+      return;
     }
     if (h.size != meeting_.size || h.rank <= 0 || h.rank >= meeting_.size) {
       const std::string text =
           fmt::format("rank {} joined a communicator of {} ranks, but rank 0 of one of {} ranks", h.rank,
                       h.size, meeting_.size);
       send_message(stranger.socket.get(), error_header(Result::mismatch), text, {});
+      if (h.rank > 0 && h.rank < meeting_.size) members_[static_cast<size_t>(h.rank)].came = true;
       raise(Result::mismatch, "{}", text);
     }
     Joining& member = members_[static_cast<size_t>(h.rank)];
-    if (member.socket) {
+    if (member.came) {
       const std::string text = fmt::format("rank {} has joined this communicator twice", h.rank);
       send_message(stranger.socket.get(), error_header(Result::invalid_usage), text, {});
       log(Level::error, "set-up: {}; the second one was turned away", text);
-      return false;
+      return;
     }
+    member.came = true;
     member.socket = std::move(stranger.socket);
     const std::string differs = difference(meeting_.digest, 0, parsed.message.text, h.rank);
     if (!differs.empty()) raise(Result::mismatch, "{}", differs);
@@ -246,7 +283,6 @@ class Host {
     member.wake = std::move(parsed.message.descriptors[1]);
     member.pid = peer_process(member.socket.get());
     shm::check_memory(member.memory.get(), node_->layout.total, h.rank);
-    return true;
   }
 
   /// A joined rank's socket is readable before it should be: it has an error to tell, or is gone.
@@ -331,6 +367,7 @@ class Host {
   Descriptor listener_;
   std::vector<Joining> members_;
   std::vector<Stranger> strangers_;
+  int complaints_ = 0;
   std::shared_ptr<Node> node_;
 };
 
@@ -348,7 +385,7 @@ class Guest {
     connect();
     say_hello();
     try {
-      while (node_->ranks() < meeting_.size) take_table(receive(MessageType::table, "the table of ranks"));
+      while (node_->ranks() < meeting_.size) take_table(receive_table());
     } catch (const Error& e) {
       MessageHeader header;
       header.type = MessageType::error;
@@ -366,12 +403,18 @@ class Guest {
   }
 
  private:
-  void connect() {
+  /// False with errno when rank 0 does not listen.
+  bool try_connect() {
     const Address address = address_of(id_);
-    for (;;) {
-      socket_ = make_socket();
-      if (::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address.name), address.size) == 0)
-        return;
+    socket_ = make_socket();
+    // A full queue of connections shall not hold this rank beyond its limit.
+    const timeval longest = {.tv_sec = 1, .tv_usec = 0};
+    setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &longest, sizeof(longest));
+    return ::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address.name), address.size) == 0;
+  }
+
+  void connect() {
+    while (!try_connect()) {
       if (errno != ECONNREFUSED && errno != EAGAIN && errno != EINTR && errno != ENOENT) {
         raise_errno(errno, "rank {}: connecting to rank 0", meeting_.rank);
       }
@@ -394,6 +437,18 @@ class Guest {
     send_message(socket_.get(), header, meeting_.digest, {own_.memory.get(), own_.wake.get()});
   }
 
+  /// Rank 0 closes connections that are slow to say hello when it is flooded with them: then this one comes again.
+  Message receive_table() {
+    for (;;) {
+      try {
+        return receive(MessageType::table, "the table of ranks");
+      } catch (const Error&) {
+        if (!closed_ || node_->ranks() != 0 || deadline_.passed() || !try_connect()) throw;
+      }
+      say_hello();
+    }
+  }
+
   Message receive(MessageType type, const char* what) {
     // Rank 0 says within the limit who is missing; a little longer, so that its text comes first.
     const Deadline grace(meeting_.limit_ns + 2'000'000'000);
@@ -404,7 +459,8 @@ class Guest {
       }
     }
     Parsed parsed = receive_message(socket_.get());
-    if (!parsed.problem.empty()) {
+    closed_ = !parsed.problem.empty();
+    if (closed_) {
       raise(Result::peer_lost, "set-up: rank {} lost rank 0 while waiting for {}: {}", meeting_.rank, what,
             parsed.problem);
     }
@@ -443,6 +499,7 @@ class Guest {
   Deadline deadline_;
   Own own_;
   Descriptor socket_;
+  bool closed_ = false;  // by rank 0, without a word
   std::shared_ptr<Node> node_;
 };
 
