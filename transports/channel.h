@@ -40,7 +40,9 @@ struct alignas(kCacheLine) RetiredLine {
   Counter packets;
   Counter renewal;
   Counter closed;  // 1 once the rank has destroyed its communicator
-  uint64_t unused[4];
+  Counter
+      alive;  // when it last looked around while waiting, in ns of the monotonic clock; not written while all is fast
+  uint64_t unused[3];
 };
 static_assert(sizeof(RetiredLine) == kCacheLine);
 

@@ -98,7 +98,8 @@ class Communicator {
   bool has_closed(int peer) const;
   bool differs_from(int peer, std::string& text) const;
   bool first_difference(int peer, std::string& text) const;
-  std::vector<int> not_arrived() const;
+  std::string culprits() const;
+  std::string position_text() const;
   std::string waiting_text() const;
   const Pending& head() const { return queue_[head_ % kMaxOutstanding]; }
 

@@ -5,12 +5,16 @@
 
 #include <algorithm>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "runtime/communicator/communicator.h"
 
 namespace tutti {
 
 namespace {
+
+/// A rank that waits looks around every millisecond or so. One that has not for this long is stopped, or busy elsewhere.
+constexpr uint64_t kSilenceNs = 100'000'000;
 
 struct Said {
   Call call;
@@ -76,6 +80,7 @@ bool Communicator::first_difference(int peer, std::string& text) const {
 
 void Communicator::find_mismatch() {
   if (!running_) return;
+  publish(endpoint_.self().retired->alive, now_ns());
   std::string text;
   for (int peer = 0; peer < size(); ++peer) {
     if (peer != rank() && differs_from(peer, text)) {
@@ -113,7 +118,7 @@ void Communicator::find_lost_peer() {
   const int peer = first_lost();
   if (peer < 0) return;
   // It may have done its part just before it left.
-  const std::string text = waiting_text();
+  const std::string text = position_text();
   const uint64_t before = head_;
   progress();
   if (!running_ || head_ != before) return;
@@ -125,27 +130,44 @@ void Communicator::find_lost_peer() {
                                               node_->members[static_cast<size_t>(peer)].pid, text));
 }
 
-/// Peers that have not begun the operation that runs here: the culprits, where a rank waits for one that waits for them.
-std::vector<int> Communicator::not_arrived() const {
-  std::vector<int> ranks;
-  const uint64_t now = head().epoch;
-  for (int peer = 0; peer < size(); ++peer) {
-    const Announcement& slot = endpoint_.peers[static_cast<size_t>(peer)].announcements[now % kAnnouncements];
-    if (peer != rank() && slot.epoch.load(std::memory_order_acquire) < now) ranks.push_back(peer);
+/// Who keeps the others waiting, where a rank may wait for one that itself waits: "; rank 3 has not begun it". Empty where
+/// nobody stands out.
+std::string Communicator::culprits() const {
+  const host::Operation& operation = head().operation;
+  const uint64_t now = now_ns();
+  std::vector<int> late;
+  std::vector<int> silent;
+  for (int p = 0; p < size(); ++p) {
+    const host::Peer& peer = endpoint_.peers[static_cast<size_t>(p)];
+    // Whoever looks around waits for somebody else, in this operation or an earlier one.
+    const bool waits = now < peer.retired->alive.load(std::memory_order_relaxed) + kSilenceNs;
+    const bool finished = reached(peer.retired->slots, operation.slots.end) &&
+                          reached(peer.retired->packets, operation.packets.end);
+    if (p == rank() || waits || finished) continue;
+    const auto& begun = peer.announcements[head().epoch % kAnnouncements].epoch;
+    (begun.load(std::memory_order_acquire) < head().epoch ? late : silent).push_back(p);
   }
-  return ranks;
-}
-
-/// "rank 1 waited for rank 0 in all_reduce of ... (operation 17, ring, step 3 (wait), slice 0 of 4); rank 3 has not begun it".
-std::string Communicator::waiting_text() const {
-  if (!running_) return fmt::format("rank {} waited", rank());
-  std::string text = fmt::format("rank {} waited for {} in {} (operation {}, {}, {})", rank(),
-                                 ranks_text(interpreter_.awaited()), describe(head().call), head().epoch,
-                                 name_of(head().operation.plan->algorithm), interpreter_.position());
-  const std::vector<int> late = not_arrived();
+  std::string text;
   if (!late.empty())
     text += fmt::format("; {} {} not begun it", ranks_text(late), late.size() == 1 ? "has" : "have");
+  if (!silent.empty()) {
+    text += fmt::format("; {} {} begun it and {} silent", ranks_text(silent),
+                        silent.size() == 1 ? "has" : "have", silent.size() == 1 ? "is" : "are");
+  }
   return text;
+}
+
+/// "rank 1 waited for rank 0 in all_reduce of ... (operation 17, ring, step 3 (wait), slice 0 of 4)".
+std::string Communicator::position_text() const {
+  if (!running_) return fmt::format("rank {} waited", rank());
+  return fmt::format("rank {} waited for {} in {} (operation {}, {}, {})", rank(),
+                     ranks_text(interpreter_.awaited()), describe(head().call), head().epoch,
+                     name_of(head().operation.plan->algorithm), interpreter_.position());
+}
+
+/// The same, and who is to blame.
+std::string Communicator::waiting_text() const {
+  return running_ ? position_text() + culprits() : position_text();
 }
 
 void Communicator::warn_of_late(uint64_t waited_ns) {
