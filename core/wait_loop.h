@@ -28,8 +28,8 @@ class WaitLoop {
  public:
   struct Settings {
     int fast_turns = 64;                  // attempts before the clock is looked at for the first time
-    uint64_t spin_ns = 50'000;            // longest spin before the first yield; 0: yield at once
-    uint64_t spin_floor_ns = 300;         // shortest
+    uint64_t spin_ns = 200'000;           // longest spin before the first yield; 0: yield at once
+    uint64_t spin_floor_ns = 50'000;      // shortest that it adapts to
     uint64_t sleep_after_ns = 2'000'000;  // of yielding, before the first sleep
   };
 
