@@ -279,6 +279,7 @@ tutti_result_t tutti_comm_create_local(tutti_comm_t* comms, int size, const tutt
     const tutti::Settings settings = settings_from(config);
     tutti::calibrate_ticks();
     std::vector<std::unique_ptr<Communicator>> made;
+    made.reserve(static_cast<size_t>(size));
     const auto node = tutti::make_local_node(size, settings.scratch_bytes);
     for (int r = 0; r < size; ++r) made.push_back(std::make_unique<Communicator>(node, r, settings));
     for (int r = 0; r < size; ++r) comms[r] = tutti::handles::add(std::move(made[static_cast<size_t>(r)]));

@@ -45,6 +45,12 @@ void count_forks() {
   });
 }
 
+/// A handle is a number that only looks like a pointer; nobody ever follows it.
+template <typename Handle>
+Handle as_handle(uint64_t value) {
+  return reinterpret_cast<Handle>(value);  // NOLINT(performance-no-int-to-ptr)
+}
+
 Slot* slot_at(uint32_t index) {
   if (index >= kSlots) return nullptr;
   Page* page = table().pages[index / kSlotsPerPage].load(std::memory_order_acquire);
@@ -94,7 +100,7 @@ tutti_comm_t add(std::unique_ptr<Communicator> communicator) {
   slot.generation.store(generation, std::memory_order_relaxed);
   slot.process = process_generation.load(std::memory_order_relaxed);
   slot.communicator.store(communicator.release(), std::memory_order_release);
-  return reinterpret_cast<tutti_comm_t>(uint64_t{generation} << 16 | (index + 1));
+  return as_handle<tutti_comm_t>(uint64_t{generation} << 16 | (index + 1));
 }
 
 Communicator* find(tutti_comm_t handle, bool& forked) {
@@ -122,7 +128,7 @@ bool remove(tutti_comm_t handle) {
 
 tutti_request_t make_request(tutti_comm_t communicator, uint64_t ticket) {
   const uint64_t value = number(communicator);
-  return reinterpret_cast<tutti_request_t>(ticket << 32 | (value & 0xffffffff));
+  return as_handle<tutti_request_t>(ticket << 32 | (value & 0xffffffff));
 }
 
 Communicator* find(tutti_request_t request, uint64_t& ticket, bool& forked) {

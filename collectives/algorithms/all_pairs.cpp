@@ -30,6 +30,7 @@ Plan all_pairs(const Shape& shape) {
 
   b.lag(1);
   std::vector<plan::Location> operands;
+  operands.reserve(b.ranks());
   for (int p = 0; p < n; ++p) {
     if (p != me) b.wait_board(p, kStaged);
     operands.push_back(p == me ? b.input() : b.slot(p, 0));

@@ -24,6 +24,7 @@ Plan one_shot(Collective collective, const Shape& shape) {
   b.block();
   b.put_packets(b.input(), b.packets(b.rank()));
   std::vector<plan::Location> operands;
+  operands.reserve(b.ranks());
   for (int p = 0; p < b.ranks(); ++p) operands.push_back(p == b.rank() ? b.input() : b.packets(p));
   b.reduce_packets(operands, b.output(), true);
   return b.take();

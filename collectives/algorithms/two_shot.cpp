@@ -50,6 +50,7 @@ Plan two_shot(const Shape& shape) {
 
   b.lag(1);
   std::vector<plan::Location> operands;
+  operands.reserve(b.ranks());
   for (int p = 0; p < n; ++p) {
     if (p != me) b.wait_board(p, kStaged);
     operands.push_back(p == me ? b.input(b.chunk(me)) : b.slot(p, me));
