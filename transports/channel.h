@@ -28,9 +28,9 @@ static_assert(sizeof(PairLine) == kCacheLine);
 
 /// In its writer's window, read by all peers.
 struct alignas(kCacheLine) BoardLine {
-  Counter counters[3];
+  Counter counters[2];
   Tag tag;
-  uint64_t unused[4];
+  uint64_t unused[5];
 };
 static_assert(sizeof(BoardLine) == kCacheLine);
 

@@ -26,9 +26,14 @@ std::span<const Algorithm> algorithms_of(Collective collective) {
 }
 
 int least_credits(Algorithm algorithm) {
-  // two_shot gathers a slice two iterations after it staged it; ring hands a slice on before it has freed its
-  // slot.
-  return algorithm == Algorithm::two_shot || algorithm == Algorithm::ring ? 2 : 1;
+  switch (algorithm) {
+    case Algorithm::all_pairs:  // a slice is folded by some while others stage the next one
+    case Algorithm::two_shot:
+    case Algorithm::ring:  // a slice is handed on before its slot is free
+      return 2;
+    default:
+      return 1;
+  }
 }
 
 Plan local(Collective collective, const Shape& shape) {

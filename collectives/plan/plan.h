@@ -112,7 +112,7 @@ struct Channel {
   bool operator==(const Channel&) const = default;
 };
 inline constexpr int kPairChannels = 2;   // per ordered pair of ranks
-inline constexpr int kBoardChannels = 3;  // per rank
+inline constexpr int kBoardChannels = 2;  // per rank
 
 struct Step {
   StepKind kind = StepKind::copy;

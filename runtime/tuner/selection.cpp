@@ -146,7 +146,9 @@ Algorithm select(const std::vector<Row>& table, uint64_t bytes) {
 
 int credits_for(Algorithm algorithm, const Tuning& tuning) {
   if (tuning.credits != 0) return std::max(tuning.credits, algorithms::least_credits(algorithm));
-  return 4;
+  // Where the exchange itself paces the ranks, more than the least is never in flight.
+  const bool paced = algorithm == Algorithm::all_pairs || algorithm == Algorithm::two_shot;
+  return paced ? algorithms::least_credits(algorithm) : 4;
 }
 
 plan::Limits limits_for(Collective collective, const Tuning& tuning, uint64_t slots_size,

@@ -107,11 +107,6 @@ const char* not_needed(const Team& team, const Plan& plan, const Mutant& mutant)
   const int folded =
       team.shape.ranks - static_cast<int>(std::bit_floor(static_cast<unsigned>(team.shape.ranks)));
   switch (team.algorithm) {
-    case Algorithm::two_shot:
-      // Before it stages slice s, a rank has waited for kReduced of slice s - 2, so all have read what it staged of that;
-      // before it reduces slice s, for kStaged of slice s, so all have gathered slice s - 2.
-      if (credit) return "two_shot: with 2 or more credits kReduced and kStaged tell all that kConsumed does";
-      break;
     case Algorithm::ring:
       // A slot is filled after the slot before it has arrived, which the peer sent after it had read the one before that.
       if (credit && team.shape.ranks == 2)

@@ -206,9 +206,6 @@ TEST_CASE("a plan without one of its waits gives wrong data, hangs or breaks a c
     for (size_t i = 0; i < plans[2].steps.size(); ++i) {
       const plan::Step& step = plans[2].steps[i];
       if (step.kind != plan::StepKind::wait && step.kind != plan::StepKind::signal) continue;
-      // Equivalent: a peer that has staged or reduced a slice has gathered the slice two before it, whose slots
-      // are those that this credit stands for.
-      if (what.algorithm == Algorithm::two_shot && step.credit) continue;
       std::vector<Plan> faulty = plans;
       faulty[2].steps[i].kind = plan::StepKind::barrier;
       bool shown = false;
