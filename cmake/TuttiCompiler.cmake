@@ -27,10 +27,12 @@ if(TUTTI_SANITIZE)
   add_link_options(-fsanitize=${TUTTI_SANITIZE})
 endif()
 
+# Paths relative to the source folder, so that a fresh clone finds what another one has compiled.
 find_program(TUTTI_CCACHE ccache)
 if(TUTTI_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_C_COMPILER_LAUNCHER ${TUTTI_CCACHE})
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${TUTTI_CCACHE})
+  set(TUTTI_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${TUTTI_CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${TUTTI_LAUNCHER})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${TUTTI_LAUNCHER})
 endif()
 
 # Every internal header is included by its path from the top: "core/error.h".
