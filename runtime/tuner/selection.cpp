@@ -90,9 +90,13 @@ uint64_t packet_limit(Collective collective, int ranks, const Tuning& tuning, ui
   return std::min(limit, largest_in_packets(packets_bytes));
 }
 
+/// two_shot needs a slot per rank and credit in each window; with more ranks than this they would become tiny.
+constexpr int kMostTwoShotRanks = 64;
+
 /// What follows after packets where nothing is forced: ascending, the last row without limit.
 std::vector<Row> rows_after_packets(Collective collective, int ranks) {
   if (collective == Collective::broadcast) return {{kNoLimit, Algorithm::one_writer}};
+  if (ranks > kMostTwoShotRanks) return {{kNoLimit, Algorithm::ring}};
   // Two ranks read the same either way, and all_pairs meets once per slice.
   if (ranks == 2) return {{uint64_t{48} << 10, Algorithm::all_pairs}, {kNoLimit, Algorithm::two_shot}};
   return {{kNoLimit, Algorithm::two_shot}};
@@ -121,7 +125,8 @@ std::vector<Row> selection_table(Collective collective, int ranks, const Tuning&
   if (collective == Collective::barrier) return {{kNoLimit, Algorithm::one_shot}};
   const Algorithm small =
       collective == Collective::broadcast ? Algorithm::one_writer_packets : Algorithm::one_shot;
-  const auto forced = tuning.forced[static_cast<size_t>(collective)];
+  auto forced = tuning.forced[static_cast<size_t>(collective)];
+  if (forced == Algorithm::two_shot && ranks > kMostTwoShotRanks) forced.reset();
   // An empty message has no slices, and so would not bring the ranks together: packets carry it whatever is forced.
   const uint64_t small_up_to = !forced ? packet_limit(collective, ranks, tuning, packets_bytes)
                                : is_packet_algorithm(*forced) ? largest_in_packets(packets_bytes)

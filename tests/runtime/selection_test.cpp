@@ -1,0 +1,103 @@
+// Which algorithm is chosen, and what TUTTI_ALGO may say.
+#include "runtime/tuner/selection.h"
+
+#include "collectives/algorithms/algorithms.h"
+#include "core/error.h"
+#include "tests/catch.h"
+#include "transports/shm/window.h"
+
+using namespace tutti;
+using plan::Algorithm;
+
+namespace {
+
+constexpr uint64_t kPackets = 64 << 10;
+
+Algorithm chosen(Collective collective, int ranks, uint64_t bytes, const Tuning& tuning = {}) {
+  return select(selection_table(collective, ranks, tuning, kPackets), bytes);
+}
+
+Tuning forcing(std::string_view text) {
+  Tuning tuning;
+  tuning.forced = parse_forced(text);
+  return tuning;
+}
+
+}  // namespace
+
+TEST_CASE("small messages go by packets, an empty one always does") {
+  for (const int ranks : {2, 3, 8, 64}) {
+    CHECK(chosen(Collective::all_reduce, ranks, 0) == Algorithm::one_shot);
+    CHECK(chosen(Collective::all_reduce, ranks, 1024) == Algorithm::one_shot);
+    CHECK(chosen(Collective::all_reduce, ranks, 1 << 20) == Algorithm::two_shot);
+    CHECK(chosen(Collective::broadcast, ranks, 8192) == Algorithm::one_writer_packets);
+    CHECK(chosen(Collective::broadcast, ranks, 8193) == Algorithm::one_writer);
+    CHECK(chosen(Collective::barrier, ranks, 0) == Algorithm::one_shot);
+    CHECK(chosen(Collective::all_reduce, ranks, 0, forcing("ring")) == Algorithm::one_shot);
+  }
+  CHECK(chosen(Collective::all_reduce, 2, 32768) == Algorithm::all_pairs);
+  CHECK(chosen(Collective::all_reduce, 3, 32768) == Algorithm::two_shot);
+  CHECK(chosen(Collective::all_reduce, 1, 32768) == Algorithm::local);
+  CHECK(chosen(Collective::all_reduce, 65, 1 << 20) == Algorithm::ring);
+  CHECK(chosen(Collective::all_reduce, 65, 1 << 20, forcing("two_shot")) == Algorithm::ring);
+}
+
+TEST_CASE("every table is ascending and has no end") {
+  for (const Collective collective : {Collective::all_reduce, Collective::broadcast, Collective::barrier}) {
+    for (const char* forced : {"", "ring", "one_shot", "chain", "one_writer_packets", "recursive_doubling"}) {
+      for (const int ranks : {1, 2, 5, 64, 1024}) {
+        const auto table = selection_table(collective, ranks, forcing(forced), kPackets);
+        for (size_t i = 1; i < table.size(); ++i) CHECK(table[i].bytes > table[i - 1].bytes);
+        CHECK(table.back().bytes == UINT64_MAX);
+      }
+    }
+  }
+}
+
+TEST_CASE("a forced packet algorithm carries what packets can, the table the rest") {
+  const Tuning tuning = forcing("one_shot");
+  const uint64_t most = kPackets / 64 * 56;
+  CHECK(chosen(Collective::all_reduce, 4, most, tuning) == Algorithm::one_shot);
+  CHECK(chosen(Collective::all_reduce, 4, most + 1, tuning) == Algorithm::two_shot);
+  CHECK(chosen(Collective::broadcast, 4, 1 << 20, tuning) == Algorithm::one_writer);
+}
+
+TEST_CASE("what is chosen fits its limits at every size") {
+  for (const Collective collective : {Collective::all_reduce, Collective::broadcast}) {
+    for (const int ranks : {2, 3, 7, 64, 65, 1024}) {
+      const shm::Layout layout = shm::layout(ranks, 0);
+      for (uint64_t bytes = 0; bytes < (uint64_t{1} << 33); bytes = bytes * 7 + 1) {
+        const Algorithm algorithm = chosen(collective, ranks, bytes);
+        const auto plan = algorithms::build(
+            collective, algorithm,
+            {static_cast<uint16_t>(ranks), 0, 0, static_cast<uint16_t>(credits_for(algorithm, {}))});
+        CHECK(plan::fits(plan, bytes, 1, limits_for(collective, {}, layout.slots_size, layout.packets_size)));
+      }
+    }
+  }
+}
+
+TEST_CASE("TUTTI_ALGO: one name for all, or one for each; what does not exist is named with what does") {
+  const Forced both = parse_forced("all_reduce=ring,broadcast=chain");
+  CHECK(both[static_cast<size_t>(Collective::all_reduce)] == Algorithm::ring);
+  CHECK(both[static_cast<size_t>(Collective::broadcast)] == Algorithm::chain);
+  const Forced one = parse_forced("chain");
+  CHECK_FALSE(one[static_cast<size_t>(Collective::all_reduce)].has_value());
+  CHECK(one[static_cast<size_t>(Collective::broadcast)] == Algorithm::chain);
+  CHECK_FALSE(parse_forced("")[0].has_value());
+
+  const auto refused = [](std::string_view text) -> std::string {
+    try {
+      parse_forced(text);
+    } catch (const Error& e) {
+      CHECK(e.code() == Result::invalid_argument);
+      return e.what();
+    }
+    return "accepted";
+  };
+  CHECK(refused("rung").find("'rung' does not exist; all_reduce has one_shot, all_pairs, two_shot, ring") !=
+        std::string::npos);
+  CHECK(refused("all_reduce=chain").find("all_reduce has no algorithm 'chain'") != std::string::npos);
+  CHECK(refused("gather=ring").find("'gather' is not a collective") != std::string::npos);
+  CHECK(refused("local").find("does not exist") != std::string::npos);
+}
