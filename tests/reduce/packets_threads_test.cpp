@@ -18,7 +18,7 @@ using tutti::reduce::Kernels;
 using tutti::reduce::PacketJob;
 using tutti::reduce::PacketSource;
 
-constexpr uint32_t kEpochs = tutti::reduce::kThreadSanitizer ? 3000 : 100000;
+constexpr uint32_t kEpochs = tutti::reduce::kThreadSanitizer ? 3000 : 20000;
 constexpr size_t kMaxCount = 512;
 
 /// What two ranks share: for each, two areas of lines that take turns. When a rank starts epoch e + 2 it has seen the
