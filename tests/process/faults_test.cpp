@@ -68,6 +68,7 @@ TEST_CASE("a killed rank is lost to all others within two seconds") {
 
 TEST_CASE("a rank that exits without a word is lost too") {
   const tutti_unique_id_t id = make_id();
+  Shared<std::atomic<int>> gate(1);
   Forked group;
   for (int rank = 0; rank < 3; ++rank) {
     group.start([&, rank] {
@@ -75,6 +76,7 @@ TEST_CASE("a rank that exits without a word is lost too") {
       const tutti_comm_config_t config = patient_config();
       expect_success(tutti_comm_create(&comm, &id, rank, 3, &config), "create");
       expect_working(comm, rank, 3);
+      meet_at(gate[0], 3);
       if (rank == 1) return;  // and the process ends, its communicator not destroyed
       expect_result(tutti_barrier(comm, nullptr), TUTTI_PEER_LOST, fmt::format("rank {}", rank));
       expect_text("rank 1 (process", "the lost rank");
@@ -144,11 +146,13 @@ TEST_CASE("a stopped rank that goes on in time does no harm") {
 
 TEST_CASE("an abort reaches the other processes") {
   const tutti_unique_id_t id = make_id();
+  Shared<std::atomic<int>> gate(1);
   Forked group;
   for (int rank = 0; rank < 3; ++rank) {
     group.start([&, rank] {
       const OwnRank own(id, rank, 3, patient_config());
       expect_working(own.get(), rank, 3);
+      meet_at(gate[0], 3);
       if (rank == 2) {
         sleep_ms(100);
         expect_success(tutti_comm_abort(own.get()), "abort");

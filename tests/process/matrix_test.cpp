@@ -59,11 +59,13 @@ TEST_CASE("broadcast on processes") {
 
 TEST_CASE("a mismatch between processes is told to both, with both sides' values") {
   const tutti_unique_id_t id = make_id();
+  Shared<std::atomic<int>> gate(1);
   Forked group;
   for (int rank = 0; rank < 3; ++rank) {
     group.start([&, rank] {
       const OwnRank own(id, rank, 3, patient_config());
       expect_working(own.get(), rank, 3);
+      meet_at(gate[0], 3);
       std::vector<float> data(100, 1);
       const int64_t count = rank == 1 ? 99 : 100;
       expect_result(

@@ -9,6 +9,7 @@
 
 #include "core/clock.h"
 #include "tests/catch.h"
+#include "tests/runtime/support/gate.h"
 #include "tests/runtime/support/local_ranks.h"
 
 namespace {
@@ -36,8 +37,10 @@ void last_rank_fails(const char* algorithm, int ranks, int64_t count, int64_t ti
                      tutti_result_t wanted, const std::string& part, Instead&& instead) {
   LocalRanks group(ranks, patient_config(algorithm, timeout_ns));
   const uint64_t start = tutti::now_ns();
+  std::atomic<int> gate{0};
   group.run([&](int rank, tutti_comm_t comm) {
     for (int i = 0; i < 5; ++i) expect_success(sum(comm, 100), "before");
+    meet_at(gate, ranks);
     if (rank == ranks - 1) {
       instead(group, rank);
       return;

@@ -1,11 +1,12 @@
 // Ranks that call different things: every rank learns so, with both sides' values, in bounded time, whatever the algorithm.
 #include <tutti/tutti.h>
 
-#include <mutex>
+#include <atomic>
 #include <vector>
 
 #include "core/clock.h"
 #include "tests/catch.h"
+#include "tests/runtime/support/gate.h"
 #include "tests/runtime/support/local_ranks.h"
 
 namespace {
@@ -84,13 +85,15 @@ tutti_result_t run(const Call& call, tutti_comm_t comm, void* in, void* out) {
 }
 
 /// Some good operations, the different one, and good ones until the error is there.
-void run_into_difference(const Difference& difference, int rank, int odd_rank, tutti_comm_t comm) {
+void run_into_difference(const Difference& difference, int rank, int odd_rank, tutti_comm_t comm,
+                         std::atomic<int>& gate, int ranks) {
   std::vector<float> in(1024, 1);
   std::vector<float> out(1024);
   for (int i = 0; i < 10; ++i) {
     expect_success(tutti_all_reduce(in.data(), out.data(), 16, TUTTI_FLOAT32, TUTTI_SUM, comm, nullptr),
                    "before");
   }
+  meet_at(gate, ranks);
   tutti_result_t result =
       run(rank == odd_rank ? difference.odd : difference.other, comm, in.data(), out.data());
   // Where nobody had to wait for anybody, the next operation tells. At the latest after all of them have waited for all.
@@ -120,7 +123,10 @@ void check_all_differences(int ranks, const char* algorithm) {
     for (const int odd_rank : {0, ranks - 1}) {
       const uint64_t start = tutti::now_ns();
       LocalRanks group(ranks, patient_config(algorithm, 60 * kSecond));
-      group.run([&](int rank, tutti_comm_t comm) { run_into_difference(difference, rank, odd_rank, comm); });
+      std::atomic<int> gate{0};
+      group.run([&](int rank, tutti_comm_t comm) {
+        run_into_difference(difference, rank, odd_rank, comm, gate, ranks);
+      });
       for (int r = 0; r < ranks; ++r) CHECK(group.destroy(r) == TUTTI_SUCCESS);
       INFO(difference.name);
       CHECK(tutti::now_ns() - start < 20'000'000'000);

@@ -6,6 +6,7 @@
 #include "core/thread_group.h"
 #include "runtime/communicator/communicator.h"
 #include "tests/catch.h"
+#include "tests/runtime/support/sanitizer.h"
 
 namespace {
 
@@ -75,6 +76,8 @@ TEST_CASE("packets left from before the wrap of the epoch are not believed") {
 }
 
 TEST_CASE("the planted packets are believed where there is no wrap") {
-  // What makes the test above worth something: the flags that it plants are the right ones.
+  // What makes the test above worth something: the flags that it plants are the right ones. Believing them is a data race, and
+  // a sanitizer says so.
+  if (kSanitized) return;
   CHECK(wrong_results(100, 3) > 0);
 }

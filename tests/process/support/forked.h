@@ -25,6 +25,7 @@
 
 #include "core/clock.h"
 #include "tests/runtime/support/expect.h"
+#include "tests/runtime/support/gate.h"
 
 inline constexpr int64_t kMs = 1'000'000;
 inline constexpr int64_t kSecond = 1000 * kMs;
