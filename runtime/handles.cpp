@@ -27,6 +27,7 @@ struct Table {
   std::array<std::atomic<Page*>, (kSlots + kSlotsPerPage - 1) / kSlotsPerPage> pages{};
   std::vector<std::unique_ptr<Page>> owned;
   std::vector<uint32_t> free;
+  std::vector<Communicator*> inherited;  // a forked child's copies of its parent's communicators
   uint32_t used = 0;
   std::mutex mutex;
 };
@@ -121,7 +122,8 @@ bool remove(tutti_comm_t handle) {
   gone.reset(slot->communicator.exchange(nullptr, std::memory_order_acq_rel));
   if (gone == nullptr) return false;
   // A forked child lets go of its copy without a word: the windows are its parent's.
-  if (slot->process != process_generation.load(std::memory_order_relaxed)) static_cast<void>(gone.release());
+  if (slot->process != process_generation.load(std::memory_order_relaxed))
+    t.inherited.push_back(gone.release());
   t.free.push_back(index);
   return true;
 }

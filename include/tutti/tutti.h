@@ -35,11 +35,18 @@
 #define TUTTI_API
 #endif
 
+/* In C++ an enumeration may hold any int, so that a wrong value reaches the check that reports it. */
+#ifdef __cplusplus
+#define TUTTI_ENUM_TYPE : int
+#else
+#define TUTTI_ENUM_TYPE
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-typedef enum tutti_result {
+typedef enum tutti_result TUTTI_ENUM_TYPE {
   TUTTI_SUCCESS = 0,
   TUTTI_IN_PROGRESS = 1,      /* not an error: the operation has not completed yet */
   TUTTI_INVALID_ARGUMENT = 2, /* an argument is wrong; the communicator is unharmed */
@@ -53,7 +60,7 @@ typedef enum tutti_result {
   TUTTI_INTERNAL_ERROR = 10   /* a defect of Tutti */
 } tutti_result_t;
 
-typedef enum tutti_datatype {
+typedef enum tutti_datatype TUTTI_ENUM_TYPE {
   TUTTI_INT8 = 0,
   TUTTI_UINT8 = 1,
   TUTTI_INT16 = 2,
@@ -70,7 +77,7 @@ typedef enum tutti_datatype {
 
 /* TUTTI_AVG divides the sum by the number of ranks; integers truncate toward zero. min and max propagate NaN and order
  * -0 < +0. float16 and bfloat16 are folded in float32 within one reduction step and rounded to nearest even. */
-typedef enum tutti_op {
+typedef enum tutti_op TUTTI_ENUM_TYPE {
   TUTTI_SUM = 0,
   TUTTI_PROD = 1,
   TUTTI_MIN = 2,
