@@ -32,9 +32,10 @@ struct Table {
   std::mutex mutex;
 };
 
+/// Never destroyed: a program's static destructors may still close their communicators.
 Table& table() {
-  static Table the_table;
-  return the_table;
+  static Table* const kTable = std::make_unique<Table>().release();
+  return *kTable;
 }
 
 std::atomic<uint32_t> process_generation{0};
