@@ -34,8 +34,8 @@ struct Table {
 
 /// Never destroyed: a program's static destructors may still close their communicators.
 Table& table() {
-  static Table* const kTable = std::make_unique<Table>().release();
-  return *kTable;
+  static Table* const the_table = std::make_unique<Table>().release();
+  return *the_table;
 }
 
 std::atomic<uint32_t> process_generation{0};

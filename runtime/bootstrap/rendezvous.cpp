@@ -191,7 +191,7 @@ class Host {
       }
       if (failure) part(*failure);
     }
-    if (failure) throw *failure;
+    if (failure) throw Error(failure->code(), failure->what());
   }
 
   /// Handles what has come; waits a second at most.
