@@ -114,7 +114,7 @@ stage_fuzz() {
   CC=clang CXX=clang++ cmake --preset release -B "$builds/fuzz" -DTUTTI_FUZZ=ON -DTUTTI_MPI=OFF \
     -DTUTTI_SANITIZE=address,undefined,fuzzer-no-link -DPython3_EXECUTABLE="$(system_python)"
   local targets target corpus
-  mapfile -t targets < <(ninja -C "$builds/fuzz" -t targets all | sed -nE 's/^(bin\/[^:]*fuzz[^:]*):.*/\1/p')
+  mapfile -t targets < <(ninja -C "$builds/fuzz" -t targets all | sed -nE 's/^(bin\/fuzz_[^:]*):.*/\1/p')
   ((${#targets[@]} > 0)) || die 'TUTTI_FUZZ=ON makes no fuzz target'
   cmake --build "$builds/fuzz" -j "$jobs" --target "${targets[@]}"
   for target in "${targets[@]}"; do

@@ -6,6 +6,7 @@ BENCH_BIN, BENCH_SCHEMA and BENCH_MPIRUN come from ctest.
 """
 import json
 import os
+import select
 import re
 import signal
 import subprocess
@@ -130,13 +131,16 @@ class Local(Case):
     def test_a_terminal_sees_progress(self):
         arguments = ["--np", "2", "-b", "8", "-e", "64", "-i", "8", "--seconds", "0.4"]
         master, slave = os.openpty()
-        with os.fdopen(master, "rb", buffering=0) as terminal:
+        # Our own end of the slave stays open until all is read: a terminal whose last writer is gone may answer EIO
+        # before it hands out what was written.
+        with os.fdopen(master, "rb", buffering=0) as terminal, os.fdopen(slave, "wb", buffering=0) as writer:
             result = subprocess.run(
-                [os.path.join(BIN, "allreduce_bench"), *arguments], stdout=subprocess.PIPE, stderr=slave, timeout=120,
+                [os.path.join(BIN, "allreduce_bench"), *arguments], stdout=subprocess.PIPE, stderr=writer, timeout=120,
                 env=clean_environment(), check=False,
             )
-            os.close(slave)
-            seen = terminal.read(100000)
+            seen = b""
+            while not seen.endswith(b"\x1b[K") and select.select([terminal], [], [], 5)[0]:
+                seen += terminal.read(100000)
         self.assertEqual(result.returncode, 0, seen)
         self.assertIn(b"[8/8] all_reduce of 64 float32, sum", seen)
         self.assertNotIn(b"[", result.stdout)
