@@ -129,7 +129,8 @@ class Local(Case):
         self.assertEqual({row["algorithm"] for row in document["results"]}, {"ring"})
 
     def test_a_terminal_sees_progress(self):
-        arguments = ["--np", "2", "-b", "8", "-e", "64", "-i", "8", "--seconds", "0.4"]
+        # Progress is shown after a second; rows of large messages take all of their time on any machine.
+        arguments = ["--np", "2", "-b", "1M", "-e", "4M", "-i", "1M", "--seconds", "0.5"]
         master, slave = os.openpty()
         # Our own end of the slave stays open until all is read: a terminal whose last writer is gone may answer EIO
         # before it hands out what was written.
@@ -142,7 +143,7 @@ class Local(Case):
             while not seen.endswith(b"\x1b[K") and select.select([terminal], [], [], 5)[0]:
                 seen += terminal.read(100000)
         self.assertEqual(result.returncode, 0, seen)
-        self.assertIn(b"[8/8] all_reduce of 64 float32, sum", seen)
+        self.assertIn(b"[4/4] all_reduce of 4MiB float32, sum", seen)
         self.assertNotIn(b"[", result.stdout)
         self.assertTrue(seen.endswith(b"\r\x1b[K"), seen)
 
