@@ -35,11 +35,18 @@ enum class Variable : uint8_t {
   rank,
   size,
   unique_id,
+  ifname,
+  port_range,
+  node_id,
+  ucx_put,
 };
-inline constexpr size_t kVariables = static_cast<size_t>(Variable::unique_id) + 1;
+inline constexpr size_t kVariables = static_cast<size_t>(Variable::ucx_put) + 1;
 
 /// TUTTI_SIMD, in the order of its allowed values.
 enum class SimdChoice : uint8_t { automatic, portable, avx2, avx512 };
+
+/// TUTTI_UCX_PUT, in the order of its allowed values.
+enum class UcxPut : uint8_t { automatic, message, rma };
 
 enum class VariableType : uint8_t { integer, size, duration, choice, text, boolean };
 

@@ -9,8 +9,10 @@ class Poller {
   virtual ~Poller() = default;
   /// Moves the transport on without blocking; called by the rank's own thread only.
   virtual void advance() = 0;
-  /// Readable when advance() has work to do; waited for while the rank sleeps.
+  /// Readable when advance() has work to do, once arm() has said so; waited for while the rank sleeps.
   virtual int descriptor() const = 0;
+  /// Asked before each sleep: false when there is something to advance now.
+  virtual bool arm() = 0;
 };
 
 }  // namespace tutti

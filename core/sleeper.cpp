@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "core/error.h"
@@ -11,7 +12,11 @@
 namespace tutti {
 
 Sleeper::Sleeper(SleeperMap* map, int rank, int wake_descriptor, std::span<Poller* const> pollers)
-    : map_(map), rank_(rank), wake_descriptor_(wake_descriptor), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+    : map_(map),
+      rank_(rank),
+      wake_descriptor_(wake_descriptor),
+      pollers_(pollers),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)) {
   if (!epoll_) raise_errno(errno, "rank {}: epoll_create1", rank);
   const auto watch = [&](int descriptor) {
     epoll_event event{};
@@ -31,6 +36,11 @@ void Sleeper::announce() {
 
 void Sleeper::withdraw() {
   map_->words[rank_ / 64].fetch_and(~(uint64_t{1} << (rank_ % 64)), std::memory_order_relaxed);
+}
+
+/// False where a port transport has something to do at once.
+bool Sleeper::arm() const {
+  return std::all_of(pollers_.begin(), pollers_.end(), [](Poller* poller) { return poller->arm(); });
 }
 
 void Sleeper::block(uint64_t longest_ns) {

@@ -31,14 +31,14 @@ struct alignas(kCacheLine) SleeperMap {
 class Sleeper {
  public:
   Sleeper() = default;
-  /// `wake_descriptor` is this rank's eventfd, which stays the caller's.
+  /// `wake_descriptor` is this rank's eventfd; it and the pollers stay the caller's.
   Sleeper(SleeperMap* map, int rank, int wake_descriptor, std::span<Poller* const> pollers);
 
   /// Sleeps until woken, or `longest_ns` at most. `ready` is asked once after the announcement.
   template <typename Ready>
   void sleep(uint64_t longest_ns, Ready&& ready) {
     announce();
-    if (!ready()) block(longest_ns < kLongestSleepNs ? longest_ns : kLongestSleepNs);
+    if (!ready() && arm()) block(longest_ns < kLongestSleepNs ? longest_ns : kLongestSleepNs);
     withdraw();
   }
 
@@ -48,11 +48,13 @@ class Sleeper {
  private:
   void announce();
   void withdraw();
+  bool arm() const;
   void block(uint64_t longest_ns);
 
   SleeperMap* map_ = nullptr;
   int rank_ = 0;
   int wake_descriptor_ = -1;
+  std::span<Poller* const> pollers_;
   Descriptor epoll_;
 };
 

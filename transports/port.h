@@ -1,0 +1,100 @@
+// Port channels: what a rank uses to reach a rank whose memory it cannot map.
+//
+// A *port* leads to one remote rank. A put is posted and completes later; a signal arrives after the puts that were posted
+// before it on the same port, and raises a counter in the receiver's own memory: the receiver's transport does that, so a
+// rank waits for a remote peer by reading the same kind of line as for a mapped one. Counters are raised in the order
+// in which they were signalled, whatever path the slices took.
+//
+// Nothing here blocks. What was posted moves while the transport is advanced (core/poller.h), on both sides.
+//
+// The memory that remote ranks write is this rank's slots, and nothing else; a frame that names other bytes is
+// refused and fails its peer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/poller.h"
+#include "transports/channel.h"
+
+namespace tutti {
+
+/// What arrives from one remote rank, in memory of the receiving rank. Written by the transport while it is advanced, which
+/// happens on the reader's own thread.
+struct Inbox {
+  PairLine line;          // counters and tag, as a mapped peer would write them
+  Counter granted;        // up to which position of the ring of slots this rank may write there (collectives/plan/pool.h)
+  Announcement latest;    // what the peer was doing when it last signalled; for error messages
+};
+
+/// What a signal carries beside the counter's value.
+struct SignalInfo {
+  uint64_t tag = 0;        // epoch and signature
+  uint64_t epoch = 0;      // whole
+  uint64_t call = 0;       // as in an Announcement
+  uint64_t count = 0;
+};
+
+/// What went through one port since it was opened.
+struct PortStatistics {
+  uint64_t puts = 0;
+  uint64_t signals = 0;
+  uint64_t bytes_sent = 0;      // of slices
+  uint64_t bytes_received = 0;  // of slices
+  uint64_t busy_ns = 0;         // during which at least one put had not left its source
+  uint64_t in_flight_most = 0;  // largest number of bytes in puts that had not left their source
+};
+
+class Port {
+ public:
+  virtual ~Port() = default;
+
+  /// Posts a write of `bytes` bytes from `source` to `offset` in the peer's slots. The source must stay unchanged until
+  /// flushed(). No bytes: nothing happens.
+  virtual void put(const std::byte* source, size_t bytes, uint64_t offset) = 0;
+
+  /// Raises the peer's counter `index` of its line for this rank to `value`, after all earlier puts of this port have arrived.
+  virtual void signal(uint8_t index, uint64_t value, const SignalInfo& info) = 0;
+
+  /// Tells the peer up to which position it may write this rank's slots.
+  virtual void grant(uint64_t position) = 0;
+
+  /// True once the sources of all puts so far may be reused.
+  virtual bool flushed() const = 0;
+
+  /// True once all that was posted reaches the peer without this rank being advanced again.
+  virtual bool drained() = 0;
+
+  virtual PortStatistics statistics() const = 0;
+};
+
+/// One rank's end of a network.
+class PortTransport : public Poller {
+ public:
+  struct Failure {
+    int rank = -1;  // the peer; -1: none
+    std::string text;
+  };
+
+  /// "ucx".
+  virtual std::string_view name() const = 0;
+
+  /// Opaque bytes by which peers reach this rank.
+  virtual std::string address() const = 0;
+
+  /// The port to rank `peer`. What arrives from it goes to this rank's slots and to `inbox`, which must outlive the transport.
+  /// Called once for each peer, in any order on the two sides: what arrives before is kept. Throws Error naming the peer.
+  virtual Port& open(int peer, const std::string& address, Inbox& inbox) = 0;
+
+  /// The first peer that cannot be reached any more. Set by advance().
+  virtual const Failure& failure() const = 0;
+
+  /// How `peer` is reached, for people: "tcp/eth0". Empty before anything was sent.
+  virtual std::string route(int peer) const = 0;
+};
+
+}  // namespace tutti
