@@ -76,6 +76,8 @@ Plan build(Collective collective, Algorithm algorithm, const Shape& shape) {
       return one_writer(shape);
     case Algorithm::chain:
       return chain(shape);
+    default:
+      break;
   }
   raise(Result::internal_error, "no builder for algorithm {}", static_cast<int>(algorithm));
 }

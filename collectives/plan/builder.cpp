@@ -8,15 +8,35 @@
 namespace tutti::plan {
 
 std::string_view name_of(Algorithm algorithm) {
-  constexpr std::string_view kNames[kAlgorithms] = {
-      "local",      "one_shot", "all_pairs", "two_shot", "ring", "recursive_doubling", "one_writer_packets",
-      "one_writer", "chain"};
+  constexpr std::string_view kNames[kAlgorithms] = {"local",
+                                                    "one_shot",
+                                                    "all_pairs",
+                                                    "two_shot",
+                                                    "ring",
+                                                    "recursive_doubling",
+                                                    "one_writer_packets",
+                                                    "one_writer",
+                                                    "chain",
+                                                    "halving_doubling",
+                                                    "double_binary_tree",
+                                                    "binomial_tree",
+                                                    "scatter_all_gather",
+                                                    "hierarchical_small",
+                                                    "hierarchical_direct",
+                                                    "hierarchical_ring",
+                                                    "hierarchical_doubling",
+                                                    "hierarchical_halving",
+                                                    "hierarchical_tree",
+                                                    "hierarchical_chain",
+                                                    "hierarchical_binomial",
+                                                    "hierarchical_scatter"};
   return kNames[static_cast<size_t>(algorithm)];
 }
 
 std::string_view name_of(StepKind kind) {
-  constexpr std::string_view kNames[] = {"claim", "copy",        "put",          "reduce",         "signal",
-                                         "wait",  "put_packets", "copy_packets", "reduce_packets", "barrier"};
+  constexpr std::string_view kNames[] = {"claim",        "copy",           "put",    "reduce",
+                                         "signal",       "wait",           "flush",  "put_packets",
+                                         "copy_packets", "reduce_packets", "barrier"};
   return kNames[static_cast<size_t>(kind)];
 }
 
@@ -27,6 +47,11 @@ Builder::Builder(Collective collective, Algorithm algorithm, const Shape& shape)
   plan_.rank = shape.rank;
   plan_.root = shape.root;
   plan_.credits = shape.credits;
+  plan_.nodes.assign(shape.nodes.begin(), shape.nodes.end());
+  if (!plan_.nodes.empty() && plan_.nodes.size() != shape.ranks) {
+    raise(Result::internal_error, "plan {}: {} ranks, but nodes of {}", name_of(algorithm), shape.ranks,
+          plan_.nodes.size());
+  }
   plan_.lanes.emplace_back();
 }
 
@@ -178,13 +203,36 @@ Builder& Builder::wait_board_credit(int peer, int index, Affine count) {
   return channel_step(StepKind::wait, board(peer, index), count, true);
 }
 
+Builder& Builder::flush(int peer) {
+  if (!is_mapped(peer)) add(StepKind::flush, {}, {}, {}).channel = pair(peer, 0);
+  return *this;
+}
+
 Builder& Builder::barrier() {
   add(StepKind::barrier, {}, {}, {});
   return *this;
 }
 
+/// A rank of another node may put to this one exactly when this one awaits its signals; waits for credit and for other words
+/// of acknowledgement make the list longer than need be, which costs a grant now and then.
+void Builder::find_ports() {
+  const auto add_to = [](std::vector<uint16_t>& ranks, uint16_t rank) {
+    const auto at = std::lower_bound(ranks.begin(), ranks.end(), rank);
+    if (at == ranks.end() || *at != rank) ranks.insert(at, rank);
+  };
+  for (const Step& step : plan_.steps) {
+    if (step.kind == StepKind::wait && !is_mapped(step.channel.peer))
+      add_to(plan_.port_sources, step.channel.peer);
+    if (step.kind != StepKind::put) continue;
+    for (const Location& to : plan_.dsts(step)) {
+      if (!is_mapped(to.rank)) add_to(plan_.port_targets, to.rank);
+    }
+  }
+}
+
 Plan Builder::take() {
   close_block();
+  find_ports();
   return std::move(plan_);
 }
 

@@ -14,6 +14,8 @@ struct Shape {
   uint16_t rank = 0;
   uint16_t root = 0;
   uint16_t credits = 4;
+  std::span<const uint16_t> nodes =
+      {};  // by rank: its node, numbered from 0 in the order of first ranks; empty: one node
 };
 
 class Builder {
@@ -23,6 +25,8 @@ class Builder {
   uint16_t ranks() const { return plan_.ranks; }
   uint16_t rank() const { return plan_.rank; }
   uint16_t root() const { return plan_.root; }
+  /// True where the peer's memory is mapped by this rank: it is on the same node.
+  bool is_mapped(int peer) const { return plan_.mapped(plan_.rank, peer); }
 
   // Geometry, set before the first step.
   Builder& chunks(int n);  // cut the message into n chunks (default 1)
@@ -62,6 +66,8 @@ class Builder {
   Builder& signal_board(int index, Affine count = kPerSlice);
   Builder& wait_board(int peer, int index, Affine count = kPerSlice);
   Builder& wait_board_credit(int peer, int index, Affine count = kPerSlice);
+  /// Until the puts to `peer` have left their sources; no step where the peer is mapped.
+  Builder& flush(int peer);
   Builder& barrier();
 
   /// The finished plan. The builder is empty afterwards.
@@ -71,6 +77,7 @@ class Builder {
   Step& add(StepKind kind, Affine extent, std::span<const Location> src, std::span<const Location> dst);
   Builder& channel_step(StepKind kind, Channel channel, Affine count, bool credit);
   void close_block();
+  void find_ports();
 
   Plan plan_;
   uint8_t lag_ = 0;

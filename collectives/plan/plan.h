@@ -23,18 +23,25 @@
 //
 // Channels. A counter has one writer and only grows; it is never reset.
 //   pair   from one rank to one other; it lies in the receiver's window
-//   board  from one rank to all others; it lies in the raiser's own window, where everybody may read it: only between
-//          ranks that map each other's memory
+//   board  from one rank to all others of its node; it lies in the raiser's own window, where they may read it
 // A channel step names the *count* it is about: which raise of that counter within this operation, a closed expression
 // of round and slice. The counter's value is base + count + 1, where base is the communicator's *tick* count, which
 // every operation advances by slices * uses_per_slice on all ranks alike, whether a rank used the channel or not.
 // A wait for credit awaits the raise `credits` before the one it names, and nothing where there is none in this
 // operation: the slot is then used for the first time, and `claim` has seen to it that it is free.
 //
+// Nodes. Ranks of one node map each other's windows; the others are reached through ports (transports/port.h), to which only two
+// steps can be addressed: `put` to a slot of the peer, and `signal` on its pair channel. A put to another node is posted: it reads
+// its source and writes its slot at any time until a signal on the same channel's peer has been awaited there. `flush` waits until
+// the puts to a peer have left their sources; an operation ends when all have. Between ranks of one node a put is a store, and
+// flush does nothing.
+//
 // Scratch between operations. Every rank allocates scratch for the same operation at the same place of a ring
 // (plan/pool.h). `claim` waits until every rank has *retired* (finished) the operations that used those bytes
 // before; it must precede the first write to scratch. An operation retires its scratch when all of its lanes
-// have ended.
+// have ended. Across nodes: a rank that claims waits for the ranks of its node, then grants the position to those in `port_sources`,
+// and then waits for the grants of those in `port_targets`; so a plan in which another node's rank puts to this one claims on
+// both sides.
 #pragma once
 
 #include <cstdint>
@@ -56,8 +63,22 @@ enum class Algorithm : uint8_t {
   one_writer_packets,  // broadcast: the root posts packets, everybody reads them
   one_writer,          // broadcast: the root stages slices, everybody reads them
   chain,               // broadcast: pipelined from neighbour to neighbour
+  halving_doubling,    // all-reduce: reduce-scatter by halving, all-gather by doubling
+  double_binary_tree,  // all-reduce: two trees, each for half of the message
+  binomial_tree,       // broadcast
+  scatter_all_gather,  // broadcast
+  // Between nodes, each node's ranks working together through shared memory (algorithms/hierarchical.h):
+  hierarchical_small,  // all: packets inside, one exchange of the whole message between the first ranks of the nodes
+  hierarchical_direct,    // all-reduce: rails exchange directly, in two trips
+  hierarchical_ring,      // all-reduce
+  hierarchical_doubling,  // all-reduce: recursive doubling along the rails
+  hierarchical_halving,   // all-reduce: halving-doubling along the rails
+  hierarchical_tree,      // all-reduce: double binary tree along the rails
+  hierarchical_chain,     // broadcast
+  hierarchical_binomial,  // broadcast
+  hierarchical_scatter,   // broadcast: scatter and all-gather between nodes
 };
-inline constexpr int kAlgorithms = 9;
+inline constexpr int kAlgorithms = 22;
 std::string_view name_of(Algorithm algorithm);
 
 /// base + per_round * round + per_slice * slice, modulo `modulus` (result >= 0) where modulus is not 0.
@@ -96,6 +117,7 @@ enum class StepKind : uint8_t {
   reduce,          // fold of all src in order -> every dst
   signal,          // raise a channel
   wait,            // await a channel
+  flush,           // wait until the puts to channel.peer have left their sources
   put_packets,     // src[0] -> packets at dst[0]
   copy_packets,    // packets at src[0] -> dst[0], waiting for each
   reduce_packets,  // fold of all src in order -> dst[0], waiting for each packet
@@ -156,6 +178,14 @@ struct Plan {
   std::vector<Lane> lanes;
   std::vector<Step> steps;
   std::vector<Location> locations;
+  std::vector<uint16_t> nodes;         // by rank: its node, numbered from 0; empty: all ranks are on one
+  std::vector<uint16_t> port_targets;  // ranks of other nodes to which this one puts, ascending
+  std::vector<uint16_t> port_sources;  // ranks of other nodes that may put to this one, ascending
+
+  /// True where the two map each other's memory.
+  bool mapped(int a, int b) const {
+    return nodes.empty() || nodes[static_cast<size_t>(a)] == nodes[static_cast<size_t>(b)];
+  }
 
   std::span<const Location> dsts(const Step& step) const {
     return {locations.data() + step.first_location, step.dsts};

@@ -89,6 +89,8 @@ bool Interpreter::execute(LaneState& lane) {
       return true;
     case StepKind::wait:
       return wait(step, round, slice);
+    case StepKind::flush:
+      return true;
     case StepKind::put_packets:
       put_packets(step);
       return true;
