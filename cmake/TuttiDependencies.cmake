@@ -17,8 +17,23 @@ if(NOT TUTTI_MPI STREQUAL "OFF")
 endif()
 message(STATUS "Tutti: MPI for launch and baseline: ${TUTTI_HAVE_MPI}")
 
-# The CUDA, verbs and UCX transports have no code in this version; ON is refused rather than ignored.
-foreach(option CUDA VERBS UCX)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(HWLOC REQUIRED IMPORTED_TARGET hwloc)
+
+# Between nodes. Without it a communicator can span one node only, and says so.
+set(TUTTI_HAVE_UCX OFF)
+if(NOT TUTTI_UCX STREQUAL "OFF")
+  pkg_check_modules(UCX IMPORTED_TARGET ucx>=1.12)
+  if(UCX_FOUND)
+    set(TUTTI_HAVE_UCX ON)
+  elseif(TUTTI_UCX STREQUAL "ON")
+    message(FATAL_ERROR "TUTTI_UCX=ON: no UCX 1.12 or later was found by pkg-config (Debian: libucx-dev)")
+  endif()
+endif()
+message(STATUS "Tutti: UCX between nodes: ${TUTTI_HAVE_UCX}")
+
+# The CUDA and verbs transports have no code in this version; ON is refused rather than ignored.
+foreach(option CUDA VERBS)
   if(TUTTI_${option} STREQUAL "ON")
     message(FATAL_ERROR "TUTTI_${option}=ON: this version of Tutti has no ${option} support yet; use AUTO or OFF")
   endif()
