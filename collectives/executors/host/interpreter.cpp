@@ -28,7 +28,10 @@ bool is_same_epoch(uint64_t tag, uint64_t mine) {
 }  // namespace
 
 Interpreter::Interpreter(const Endpoint& endpoint, const reduce::Kernels& kernels)
-    : endpoint_(endpoint), kernels_(kernels), sources_(static_cast<size_t>(endpoint.ranks()) + 1) {
+    : endpoint_(endpoint),
+      kernels_(kernels),
+      granted_(static_cast<size_t>(endpoint.ranks())),
+      sources_(static_cast<size_t>(endpoint.ranks()) + 1) {
   for (LaneState& lane : lanes_) lane.packet_sources.resize(sources_.size());
   awaited_.reserve(kMaxLanes * sources_.size());
 }
@@ -62,6 +65,7 @@ Interpreter::Progress Interpreter::advance() {
       all_done = all_done && lane.cursor.done();
     }
     if (all_done) {
+      if (!drained()) return Progress::blocked;
       retire();
       return Progress::done;
     }
@@ -76,7 +80,7 @@ bool Interpreter::execute(LaneState& lane) {
   const int64_t slice = lane.cursor.slice();
   switch (step.kind) {
     case StepKind::claim:
-      return claim(step);
+      return claim();
     case StepKind::copy:
     case StepKind::put:
       copy(step, round, slice);
@@ -90,7 +94,7 @@ bool Interpreter::execute(LaneState& lane) {
     case StepKind::wait:
       return wait(step, round, slice);
     case StepKind::flush:
-      return true;
+      return endpoint_.peer(step.channel.peer).port->flushed();
     case StepKind::put_packets:
       put_packets(step);
       return true;
@@ -125,6 +129,10 @@ void Interpreter::copy(const Step& step, int64_t round, int64_t slice) {
   if (bytes == 0) return;
   const std::byte* from = address(op_->plan->srcs(step)[0], round, slice);
   for (const Location& location : op_->plan->dsts(step)) {
+    if (Port* port = endpoint_.peer(location.rank).port; port != nullptr) {
+      port->put(from, bytes, op_->slots.offset + op_->binding.offset(location, round, slice));
+      continue;
+    }
     std::byte* to = address(location, round, slice);
     if (to == from) continue;  // in place
     kernels_.copy(to, from, bytes, location.space == Space::output ? op_->store : reduce::Store::cached);
@@ -148,7 +156,9 @@ void Interpreter::reduce(const Step& step, int64_t round, int64_t slice) {
 
 void Interpreter::signal(const Step& step, int64_t round, int64_t slice) {
   const uint64_t value = op_->base + static_cast<uint64_t>(step.count.at(round, slice)) + 1;
-  if (step.channel.kind == ChannelKind::pair) {
+  if (Port* port = endpoint_.peer(step.channel.peer).port; port != nullptr) {
+    port->signal(step.channel.index, value, op_->info);
+  } else if (step.channel.kind == ChannelKind::pair) {
     PairLine& line = *endpoint_.peers[step.channel.peer].to;
     line.tag.store(op_->tag, std::memory_order_relaxed);
     publish(line.counters[step.channel.index], value);
@@ -188,17 +198,44 @@ bool Interpreter::claimed(const Peer& peer) const {
          reached(peer.retired->packets, op_->packets.required);
 }
 
-bool Interpreter::claim(const Step& /*step*/) {
-  if (op_->slots.required <= known_slots_ && op_->packets.required <= known_packets_) return true;
+bool Interpreter::node_has_retired() {
   uint64_t slots = UINT64_MAX;
   uint64_t packets = UINT64_MAX;
-  for (const Peer& peer : endpoint_.peers) {
-    slots = std::min(slots, peer.retired->slots.load(std::memory_order_acquire));
-    packets = std::min(packets, peer.retired->packets.load(std::memory_order_acquire));
+  for (const int rank : endpoint_.mapped) {
+    const RetiredLine& line = *endpoint_.peer(rank).retired;
+    slots = std::min(slots, line.slots.load(std::memory_order_acquire));
+    packets = std::min(packets, line.packets.load(std::memory_order_acquire));
   }
   known_slots_ = slots;
   known_packets_ = packets;
   return op_->slots.required <= known_slots_ && op_->packets.required <= known_packets_;
+}
+
+/// Lets those write that may put to this rank: what its node has retired. When half of the ring is left to them, so that the grant
+/// is there before they need it, and once per lap instead of once per operation.
+void Interpreter::grant() {
+  for (const int peer : op_->plan->port_sources) {
+    uint64_t& granted = granted_[static_cast<size_t>(peer)];
+    const bool soon = granted + endpoint_.slots_size / 2 < op_->slots.end;
+    if (!soon && granted >= op_->slots.required) continue;
+    node_has_retired();
+    if (known_slots_ <= granted) continue;
+    granted = known_slots_;
+    endpoint_.peer(peer).port->grant(granted);
+  }
+}
+
+bool Interpreter::is_granted(int peer) const {
+  return reached(endpoint_.peer(peer).inbox->granted, op_->slots.required);
+}
+
+bool Interpreter::claim() {
+  const bool known = op_->slots.required <= known_slots_ && op_->packets.required <= known_packets_;
+  if (!known && !node_has_retired()) return false;
+  if (op_->binding.slots_need == 0) return true;
+  grant();
+  const auto& targets = op_->plan->port_targets;
+  return std::all_of(targets.begin(), targets.end(), [&](int peer) { return is_granted(peer); });
 }
 
 void Interpreter::put_packets(const Step& step) {
@@ -258,6 +295,14 @@ bool Interpreter::barrier(LaneState& lane) {
   return true;
 }
 
+/// True once nothing that this operation sent depends on this rank any more.
+bool Interpreter::drained() const {
+  const auto is_drained = [&](int peer) { return endpoint_.peer(peer).port->drained(); };
+  const plan::Plan& plan = *op_->plan;
+  return std::all_of(plan.port_targets.begin(), plan.port_targets.end(), is_drained) &&
+         std::all_of(plan.port_sources.begin(), plan.port_sources.end(), is_drained);
+}
+
 void Interpreter::retire() {
   RetiredLine& line = *endpoint_.self().retired;
   if (op_->binding.slots_need != 0) publish(line.slots, op_->slots.end);
@@ -270,8 +315,8 @@ void Interpreter::retire() {
 bool Interpreter::renew_packets() {
   RetiredLine& mine = *endpoint_.self().retired;
   const auto all_reached = [&](uint64_t value) {
-    return std::all_of(endpoint_.peers.begin(), endpoint_.peers.end(),
-                       [&](const Peer& peer) { return reached(peer.retired->renewal, value); });
+    return std::all_of(endpoint_.mapped.begin(), endpoint_.mapped.end(),
+                       [&](int rank) { return reached(endpoint_.peer(rank).retired->renewal, value); });
   };
   if (renewal_stage_ == 1) {
     publish(mine.renewal, 2 * op_->renewal - 1);
@@ -295,10 +340,13 @@ void Interpreter::add_awaited(const LaneState& lane, std::vector<int>& ranks) co
   if (lane.cursor.done()) return;
   const Step& step = lane.cursor.step();
   const auto srcs = op_->plan->srcs(step);
-  if (step.kind == StepKind::wait) ranks.push_back(step.channel.peer);
+  if (step.kind == StepKind::wait || step.kind == StepKind::flush) ranks.push_back(step.channel.peer);
   if (step.kind == StepKind::claim) {
-    for (int p = 0; p < endpoint_.ranks(); ++p) {
-      if (!claimed(endpoint_.peers[static_cast<size_t>(p)])) ranks.push_back(p);
+    for (const int p : endpoint_.mapped) {
+      if (!claimed(endpoint_.peer(p))) ranks.push_back(p);
+    }
+    for (const int p : op_->plan->port_targets) {
+      if (!is_granted(p)) ranks.push_back(p);
     }
   }
   if (step.kind == StepKind::copy_packets || step.kind == StepKind::reduce_packets) {
@@ -311,17 +359,27 @@ void Interpreter::add_awaited(const LaneState& lane, std::vector<int>& ranks) co
   }
 }
 
+/// After the last step: those that what was sent has not left for.
+void Interpreter::add_undrained(std::vector<int>& ranks) const {
+  for (const auto* peers : {&op_->plan->port_targets, &op_->plan->port_sources}) {
+    for (const int peer : *peers) {
+      if (!endpoint_.peer(peer).port->drained()) ranks.push_back(peer);
+    }
+  }
+}
+
 const std::vector<int>& Interpreter::awaited() const {
   std::vector<int>& ranks = awaited_;
   ranks.clear();
   if (renewal_stage_ != 0) {
     const uint64_t value = renewal_stage_ == 2 ? 2 * op_->renewal - 1 : 2 * op_->renewal;
-    for (int p = 0; p < endpoint_.ranks(); ++p) {
-      if (!reached(endpoint_.peers[static_cast<size_t>(p)].retired->renewal, value)) ranks.push_back(p);
+    for (const int p : endpoint_.mapped) {
+      if (!reached(endpoint_.peer(p).retired->renewal, value)) ranks.push_back(p);
     }
     return ranks;
   }
   for (size_t i = 0; i < lane_count_; ++i) add_awaited(lanes_[i], ranks);
+  if (ranks.empty()) add_undrained(ranks);
   std::sort(ranks.begin(), ranks.end());
   ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
   return ranks;
@@ -335,7 +393,7 @@ std::string Interpreter::position() const {
     return fmt::format("step {} ({}), slice {} of {}", cursor.step_index(), name_of(cursor.step().kind),
                        cursor.slice(), op_->binding.slices);
   }
-  return "end";
+  return "the last sends";
 }
 
 }  // namespace tutti::host

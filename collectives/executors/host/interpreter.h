@@ -8,6 +8,9 @@
 // the first raise of a line in an operation, and at each later one, its tag is set to the operation's; a reader that
 // finds the counter satisfied but the tag of an *older* operation knows that its peer raised it for something else.
 // (A newer one is a peer that is ahead; its signature covers this operation too, see runtime/communicator/signature.h.)
+//
+// Other nodes. What a port delivers looks like what a mapped peer has written, so waiting is the same. Puts and signals are posted;
+// the operation ends when its ports are drained, so that a rank may leave for any time afterwards.
 #pragma once
 
 #include <array>
@@ -32,6 +35,7 @@ struct Operation {
   plan::Extent packets;
   uint64_t base = 0;     // ticks before this operation: what its counters start from
   uint64_t tag = 0;      // epoch (high 32 bits) and signature (low 32 bits)
+  SignalInfo info;       // the same and more, for ranks of other nodes
   uint64_t renewal = 0;  // not 0: the epoch's low half has wrapped that many times; renew the packets first
   const std::byte* input = nullptr;
   std::byte* output = nullptr;
@@ -75,7 +79,7 @@ class Interpreter {
   };
 
   bool execute(LaneState& lane);
-  bool claim(const plan::Step& step);
+  bool claim();
   void copy(const plan::Step& step, int64_t round, int64_t slice);
   void reduce(const plan::Step& step, int64_t round, int64_t slice);
   void signal(const plan::Step& step, int64_t round, int64_t slice);
@@ -85,12 +89,17 @@ class Interpreter {
   bool last_packets_arrived(const LaneState& lane, size_t sources) const;
   bool barrier(LaneState& lane);
   bool renew_packets();
+  bool drained() const;
   void retire();
 
   std::byte* address(const plan::Location& location, int64_t round, int64_t slice) const;
   uint64_t awaited_value(const plan::Step& step, int64_t round, int64_t slice) const;
+  bool node_has_retired();
+  void grant();
+  bool is_granted(int peer) const;
   bool claimed(const Peer& peer) const;
   void add_awaited(const LaneState& lane, std::vector<int>& ranks) const;
+  void add_undrained(std::vector<int>& ranks) const;
 
   const Endpoint& endpoint_;
   const reduce::Kernels& kernels_;
@@ -99,8 +108,9 @@ class Interpreter {
   size_t lane_count_ = 0;
   uint8_t renewal_stage_ = 0;
   int mismatched_peer_ = -1;
-  uint64_t known_slots_ = 0;  // what every rank is known to have retired
+  uint64_t known_slots_ = 0;  // what every rank of this node is known to have retired
   uint64_t known_packets_ = 0;
+  std::vector<uint64_t> granted_;  // by rank: what this one has granted to it
   std::vector<const void*> sources_;
   mutable std::vector<int> awaited_;  // kept for its memory
 };
