@@ -109,7 +109,8 @@ std::string as_text(int ranks, const Settings& settings) {
                       format_size(layout.total), format_size(layout.packets_size),
                       format_size(layout.slots_size), format_size(layout.total * static_cast<size_t>(ranks)));
   text += fmt::format("\nSelection for {} ranks\n", ranks);
-  std::string selection = describe_selection(ranks, settings.tuning, layout.packets_size / 2);
+  std::string selection = describe_selection(JobShape::one_node(ranks), settings.tuning,
+                                             scratch_limits(layout.slots_size, layout.packets_size));
   for (size_t at = 0; at < selection.size();) {
     const size_t end = selection.find('\n', at);
     text += "  " + selection.substr(at, end - at) + "\n";
@@ -145,7 +146,8 @@ std::string as_json(int ranks, const Settings& settings) {
   for (int c = 0; c < kCollectives; ++c) {
     json rows = json::array();
     for (const Row& row :
-         selection_table(static_cast<Collective>(c), ranks, settings.tuning, layout.packets_size / 2)) {
+         selection_table(static_cast<Collective>(c), JobShape::one_node(ranks), settings.tuning,
+                         scratch_limits(layout.slots_size, layout.packets_size))) {
       const json bytes = row.bytes == UINT64_MAX ? json(nullptr) : json(row.bytes);
       rows.push_back({{"up_to_bytes", bytes}, {"algorithm", name_of(row.algorithm)}});
     }

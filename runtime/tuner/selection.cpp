@@ -16,6 +16,10 @@ using plan::Algorithm;
 namespace {
 
 constexpr uint64_t kNoLimit = UINT64_MAX;
+
+/// two_shot needs a slot per rank and credit in each window; with more ranks than this they would become tiny.
+constexpr int kMostTwoShotRanks = 64;
+
 constexpr Collective kAll[kCollectives] = {Collective::all_reduce, Collective::broadcast,
                                            Collective::barrier};
 
@@ -70,8 +74,32 @@ void force_one(std::string_view collective_name, std::string_view name, Forced& 
   forced[static_cast<size_t>(*collective)] = algorithm;
 }
 
+/// Carries a whole message as one slice of packets, and therefore not every size.
 bool is_packet_algorithm(Algorithm a) {
-  return a == Algorithm::one_shot || a == Algorithm::one_writer_packets;
+  return a == Algorithm::one_shot || a == Algorithm::one_writer_packets || a == Algorithm::hierarchical_small;
+}
+
+/// Reads its peers' windows: all ranks must be on one node.
+bool needs_one_node(Algorithm a) {
+  switch (a) {
+    case Algorithm::one_shot:
+    case Algorithm::all_pairs:
+    case Algorithm::two_shot:
+    case Algorithm::one_writer_packets:
+    case Algorithm::one_writer:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool is_hierarchical(Algorithm a) {
+  return a >= Algorithm::hierarchical_small;
+}
+
+bool exists_for(Algorithm a, const JobShape& shape) {
+  if (shape.nodes > 1) return !needs_one_node(a);
+  return !is_hierarchical(a) && (a != Algorithm::two_shot || shape.ranks <= kMostTwoShotRanks);
 }
 
 /// The largest message whose packets take no more than `packets_bytes`.
@@ -79,27 +107,59 @@ uint64_t largest_in_packets(uint64_t packets_bytes) {
   return packets_bytes / sizeof(Packet) * kPacketData;
 }
 
-/// Up to where packets win, measured (docs/performance.md): reading n - 1 whole messages is cheap while they are small.
-uint64_t packet_limit(Collective collective, int ranks, const Tuning& tuning, uint64_t packets_bytes) {
+/// Between nodes the whole message also takes a few slots.
+constexpr uint64_t kSlotsOfSmall = 32;
+
+uint64_t largest_whole(const JobShape& shape, const ScratchLimits& scratch) {
+  const uint64_t in_packets = largest_in_packets(scratch.packets_bytes);
+  return shape.nodes == 1 ? in_packets : std::min(in_packets, scratch.slots_bytes / kSlotsOfSmall);
+}
+
+/// Up to where packets win, measured (docs/performance.md): reading n - 1 whole messages is cheap while they are small. Between
+/// nodes a message travels once per node whatever the number of ranks.
+uint64_t packet_limit(Collective collective, const JobShape& shape, const Tuning& tuning,
+                      const ScratchLimits& scratch) {
   uint64_t limit = tuning.one_shot_bytes;
+  if (limit == 0 && shape.nodes > 1) limit = 16384;
   if (limit == 0) {
     limit = collective == Collective::broadcast
                 ? 8192
-                : std::max<uint64_t>(1024, 16384 / static_cast<uint64_t>(ranks));
+                : std::max<uint64_t>(1024, 16384 / static_cast<uint64_t>(shape.ranks));
   }
-  return std::min(limit, largest_in_packets(packets_bytes));
+  return std::min(limit, largest_whole(shape, scratch));
 }
 
-/// two_shot needs a slot per rank and credit in each window; with more ranks than this they would become tiny.
-constexpr int kMostTwoShotRanks = 64;
-
-/// What follows after packets where nothing is forced: ascending, the last row without limit.
-std::vector<Row> rows_after_packets(Collective collective, int ranks) {
+/// What follows after packets on one node where nothing is forced: ascending, the last row without limit.
+std::vector<Row> rows_on_one_node(Collective collective, int ranks) {
   if (collective == Collective::broadcast) return {{kNoLimit, Algorithm::one_writer}};
   if (ranks > kMostTwoShotRanks) return {{kNoLimit, Algorithm::ring}};
   // Two ranks read the same either way, and all_pairs meets once per slice.
   if (ranks == 2) return {{uint64_t{48} << 10, Algorithm::all_pairs}, {kNoLimit, Algorithm::two_shot}};
   return {{kNoLimit, Algorithm::two_shot}};
+}
+
+/// The same for several nodes.
+std::vector<Row> rows_between_nodes(Collective collective, int nodes) {
+  constexpr int kMostDirect = 8;  // nodes that send to all others at once: more would meet at one receiver
+  if (collective == Collective::broadcast) {
+    if (nodes <= 3) return {{kNoLimit, Algorithm::hierarchical_chain}};
+    return {{uint64_t{256} << 10, Algorithm::hierarchical_binomial},
+            {kNoLimit, Algorithm::hierarchical_chain}};
+  }
+  // Two nodes exchange everything in one trip, and no other way moves fewer bytes.
+  if (nodes == 2) return {{kNoLimit, Algorithm::hierarchical_doubling}};
+  if (nodes <= kMostDirect) return {{kNoLimit, Algorithm::hierarchical_direct}};
+  return {{uint64_t{1} << 20, Algorithm::hierarchical_halving}, {kNoLimit, Algorithm::hierarchical_ring}};
+}
+
+std::vector<Row> rows_after_packets(Collective collective, const JobShape& shape) {
+  return shape.nodes == 1 ? rows_on_one_node(collective, shape.ranks)
+                          : rows_between_nodes(collective, shape.nodes);
+}
+
+Algorithm small_algorithm(Collective collective, const JobShape& shape) {
+  if (shape.nodes > 1) return Algorithm::hierarchical_small;
+  return collective == Collective::broadcast ? Algorithm::one_writer_packets : Algorithm::one_shot;
 }
 
 }  // namespace
@@ -119,27 +179,36 @@ Forced parse_forced(std::string_view text) {
   return forced;
 }
 
-std::vector<Row> selection_table(Collective collective, int ranks, const Tuning& tuning,
-                                 uint64_t packets_bytes) {
-  if (ranks == 1) return {{kNoLimit, Algorithm::local}};
-  if (collective == Collective::barrier) return {{kNoLimit, Algorithm::one_shot}};
-  const Algorithm small =
-      collective == Collective::broadcast ? Algorithm::one_writer_packets : Algorithm::one_shot;
+std::vector<Row> selection_table(Collective collective, const JobShape& shape, const Tuning& tuning,
+                                 const ScratchLimits& scratch) {
+  if (shape.ranks == 1) return {{kNoLimit, Algorithm::local}};
+  const Algorithm small = small_algorithm(collective, shape);
+  if (collective == Collective::barrier) return {{kNoLimit, small}};
   auto forced = tuning.forced[static_cast<size_t>(collective)];
-  if (forced == Algorithm::two_shot && ranks > kMostTwoShotRanks) forced.reset();
+  if (forced && !exists_for(*forced, shape)) forced.reset();
   // An empty message has no slices, and so would not bring the ranks together: packets carry it whatever is forced.
-  const uint64_t small_up_to = !forced ? packet_limit(collective, ranks, tuning, packets_bytes)
-                               : is_packet_algorithm(*forced) ? largest_in_packets(packets_bytes)
+  const uint64_t small_up_to = !forced ? packet_limit(collective, shape, tuning, scratch)
+                               : is_packet_algorithm(*forced) ? largest_whole(shape, scratch)
                                                               : 0;
   std::vector<Row> table = {{small_up_to, small}};
   if (forced && !is_packet_algorithm(*forced)) {
     table.push_back({kNoLimit, *forced});
   } else {
-    for (const Row& row : rows_after_packets(collective, ranks)) {
+    for (const Row& row : rows_after_packets(collective, shape)) {
       if (row.bytes > small_up_to) table.push_back(row);
     }
   }
   return table;
+}
+
+std::string forced_in_vain(const JobShape& shape, const Tuning& tuning) {
+  for (const auto& forced : tuning.forced) {
+    if (!forced || shape.ranks == 1 || exists_for(*forced, shape)) continue;
+    if (is_hierarchical(*forced)) return fmt::format("{} needs ranks on several nodes", name_of(*forced));
+    if (shape.nodes > 1) return fmt::format("{} needs all ranks on one node", name_of(*forced));
+    return fmt::format("{} exists for at most {} ranks", name_of(*forced), kMostTwoShotRanks);
+  }
+  return "";
 }
 
 Algorithm select(const std::vector<Row>& table, uint64_t bytes) {
@@ -156,25 +225,24 @@ int credits_for(Algorithm algorithm, const Tuning& tuning) {
   return paced ? algorithms::least_credits(algorithm) : 4;
 }
 
-plan::Limits limits_for(Collective collective, const Tuning& tuning, uint64_t slots_size,
-                        uint64_t packets_size) {
+plan::Limits limits_for(Collective collective, const JobShape& shape, const Tuning& tuning,
+                        const ScratchLimits& scratch) {
   constexpr uint64_t kAllReduceSlice = 128 << 10;
   constexpr uint64_t kBroadcastSlice = 64 << 10;
   plan::Limits limits;
-  // Half of a ring each: an operation can start while its peers still finish the one before.
-  limits.slots_bytes = slots_size / 2;
-  limits.packets_bytes = packets_size / 2;
-  limits.max_slice_bytes = tuning.slice_bytes != 0               ? tuning.slice_bytes
-                           : collective == Collective::broadcast ? kBroadcastSlice
-                                                                 : kAllReduceSlice;
+  limits.slots_bytes = scratch.slots_bytes;
+  limits.packets_bytes = scratch.packets_bytes;
+  limits.max_slice_bytes = tuning.slice_bytes != 0                                  ? tuning.slice_bytes
+                           : collective == Collective::broadcast || shape.nodes > 1 ? kBroadcastSlice
+                                                                                    : kAllReduceSlice;
   return limits;
 }
 
-std::string describe_selection(int ranks, const Tuning& tuning, uint64_t packets_bytes) {
+std::string describe_selection(const JobShape& shape, const Tuning& tuning, const ScratchLimits& scratch) {
   std::string text;
   for (const Collective c : kAll) {
     uint64_t from = 0;
-    for (const Row& row : selection_table(c, ranks, tuning, packets_bytes)) {
+    for (const Row& row : selection_table(c, shape, tuning, scratch)) {
       const std::string range = row.bytes == kNoLimit ? fmt::format("from {}", format_size(from))
                                                       : fmt::format("up to {}", format_size(row.bytes));
       text += fmt::format("{:<11} {:<16} {}\n", name_of(c), range, name_of(row.algorithm));

@@ -21,6 +21,14 @@ using Forced = std::array<std::optional<plan::Algorithm>, kCollectives>;
 /// Error(invalid_argument) that lists what exists.
 Forced parse_forced(std::string_view text);
 
+/// The shape of a communicator, as far as a choice may depend on it; equal on all ranks.
+struct JobShape {
+  int ranks = 1;
+  int nodes = 1;
+
+  static JobShape one_node(int ranks) { return {ranks, 1}; }
+};
+
 struct Tuning {
   Forced forced;
   uint64_t slice_bytes = 0;     // 0 = automatic
@@ -34,9 +42,19 @@ struct Row {
   plan::Algorithm algorithm;
 };
 
-/// The table of one collective, ascending; the last row has no upper limit. `packets_bytes` is what packets may take.
-std::vector<Row> selection_table(Collective collective, int ranks, const Tuning& tuning,
-                                 uint64_t packets_bytes);
+/// What one operation may take of the scratch rings.
+struct ScratchLimits {
+  uint64_t slots_bytes = 0;
+  uint64_t packets_bytes = 0;
+};
+
+/// The table of one collective, ascending; the last row has no upper limit.
+std::vector<Row> selection_table(Collective collective, const JobShape& shape, const Tuning& tuning,
+                                 const ScratchLimits& scratch);
+
+/// Where a forced algorithm is not used because it does not exist for this shape: "two_shot needs ranks that share memory".
+/// Empty where all is as demanded.
+std::string forced_in_vain(const JobShape& shape, const Tuning& tuning);
 
 /// The row for a message; `table` as above.
 plan::Algorithm select(const std::vector<Row>& table, uint64_t bytes);
@@ -44,11 +62,16 @@ plan::Algorithm select(const std::vector<Row>& table, uint64_t bytes);
 /// Credits with which `algorithm` is built.
 int credits_for(plan::Algorithm algorithm, const Tuning& tuning);
 
+/// Half of each ring: an operation can start while its peers still finish the one before.
+constexpr ScratchLimits scratch_limits(uint64_t slots_size, uint64_t packets_size) {
+  return {slots_size / 2, packets_size / 2};
+}
+
 /// The limits for binding: how much of the rings one operation may take, and how large a slice may be.
-plan::Limits limits_for(Collective collective, const Tuning& tuning, uint64_t slots_size,
-                        uint64_t packets_size);
+plan::Limits limits_for(Collective collective, const JobShape& shape, const Tuning& tuning,
+                        const ScratchLimits& scratch);
 
 /// The table as text: "up to 8 KiB  one_shot".
-std::string describe_selection(int ranks, const Tuning& tuning, uint64_t packets_bytes);
+std::string describe_selection(const JobShape& shape, const Tuning& tuning, const ScratchLimits& scratch);
 
 }  // namespace tutti

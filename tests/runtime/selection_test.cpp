@@ -12,9 +12,10 @@ using plan::Algorithm;
 namespace {
 
 constexpr uint64_t kPackets = 64 << 10;
+constexpr ScratchLimits kScratch = {1 << 20, kPackets};
 
 Algorithm chosen(Collective collective, int ranks, uint64_t bytes, const Tuning& tuning = {}) {
-  return select(selection_table(collective, ranks, tuning, kPackets), bytes);
+  return select(selection_table(collective, JobShape::one_node(ranks), tuning, kScratch), bytes);
 }
 
 Tuning forcing(std::string_view text) {
@@ -46,7 +47,7 @@ TEST_CASE("every table is ascending and has no end") {
   for (const Collective collective : {Collective::all_reduce, Collective::broadcast, Collective::barrier}) {
     for (const char* forced : {"", "ring", "one_shot", "chain", "one_writer_packets", "recursive_doubling"}) {
       for (const int ranks : {1, 2, 5, 64, 1024}) {
-        const auto table = selection_table(collective, ranks, forcing(forced), kPackets);
+        const auto table = selection_table(collective, JobShape::one_node(ranks), forcing(forced), kScratch);
         for (size_t i = 1; i < table.size(); ++i) CHECK(table[i].bytes > table[i - 1].bytes);
         CHECK(table.back().bytes == UINT64_MAX);
       }
@@ -71,7 +72,9 @@ TEST_CASE("what is chosen fits its limits at every size") {
         const auto plan = algorithms::build(
             collective, algorithm,
             {static_cast<uint16_t>(ranks), 0, 0, static_cast<uint16_t>(credits_for(algorithm, {}))});
-        CHECK(plan::fits(plan, bytes, 1, limits_for(collective, {}, layout.slots_size, layout.packets_size)));
+        CHECK(plan::fits(plan, bytes, 1,
+                         limits_for(collective, JobShape::one_node(ranks), {},
+                                    scratch_limits(layout.slots_size, layout.packets_size))));
       }
     }
   }
