@@ -31,6 +31,8 @@ Verification::Verification(std::span<const Operation> operations, const Scratch&
     }
     grain_ = std::min<uint64_t>(grain_, operation.binding.element);
   }
+  agree_ = nodes_agree();
+  if (!agree_) return;
   place();
   lay_components();
   snapshots_ = Snapshots(components_);
@@ -58,7 +60,7 @@ void Verification::place() {
   }
 }
 
-// One component for every lane, and one for every (lane, peer) that posts puts.
+// One component for every lane, and one for every (lane, peer) that posts puts; two where the peer is on another node.
 void Verification::lay_components() {
   for (const Operation& operation : operations_) {
     for (const Plan* plan : operation.plans) most_lanes_ = std::max(most_lanes_, plan->lanes.size());
@@ -66,16 +68,7 @@ void Verification::lay_components() {
   engines_.assign(size_t{ranks_} * most_lanes_ * ranks_, kNobody);
   components_ = ranks_ * most_lanes_;
   for (const Operation& operation : operations_) {
-    for (uint32_t r = 0; r < ranks_; ++r) {
-      const Plan& plan = *operation.plans[r];
-      for (const Step& step : plan.steps) {
-        if (step.kind != StepKind::put || step.dsts == 0 || plan.dsts(step).back().rank >= ranks_) continue;
-        for (uint32_t lane = 0; lane < plan.lanes.size(); ++lane) {
-          uint32_t& component = engine(r, lane, plan.dsts(step).back().rank);
-          if (component == kNobody) component = static_cast<uint32_t>(components_++);
-        }
-      }
-    }
+    for (uint32_t r = 0; r < ranks_; ++r) lay_engines(r, *operation.plans[r]);
   }
   engine_ticks_.assign(components_, 1);
   runs_.resize(ranks_);
@@ -92,8 +85,28 @@ void Verification::lay_components() {
   }
 }
 
+void Verification::lay_engines(uint32_t rank, const Plan& plan) {
+  for (const Step& step : plan.steps) {
+    if (step.kind != StepKind::put || step.dsts == 0 || plan.dsts(step).back().rank >= ranks_) continue;
+    const uint32_t target = plan.dsts(step).back().rank;
+    const uint32_t components = plan.mapped(static_cast<int>(rank), static_cast<int>(target)) ? 1 : 2;
+    for (uint32_t lane = 0; lane < plan.lanes.size(); ++lane) {
+      uint32_t& component = engine(rank, lane, target);
+      if (component != kNobody) continue;
+      component = static_cast<uint32_t>(components_);
+      components_ += components;
+    }
+  }
+}
+
 Verdict Verification::run() {
+  if (!agree_) return std::move(verdict_);
   check_shapes();
+  for (uint32_t k = 0; k < operations_.size(); ++k) {
+    for (uint32_t r = 0; r < ranks_; ++r) check_ports(k, r);
+  }
+  // What crosses nodes by an impossible way has no meaning that could be followed any further.
+  if (verdict_.has(Fault::location)) return std::move(verdict_);
   bool moved = true;
   while (moved && !full()) {
     moved = false;
@@ -181,6 +194,7 @@ void Verification::leave(uint32_t rank) {
     join(caller.clock, run.lanes[lane].clock.data());
     release(run.lanes[lane]);
   }
+  flush_all(rank);
   run.retired.push_back(snapshots_.take(caller.clock));
   release(caller);
   caller_access(rank, kReturn);

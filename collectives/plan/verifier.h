@@ -10,10 +10,14 @@
 //               ordered by program order, a signal and its wait, a packet and its reader, retirement and claim. A wait
 //               takes over the clock of the earliest raise that satisfies it, no more, because a real wait may see no more.
 //               Entry to and return from an operation are writes of the caller to all of its input and output. A `put`
-//               is posted: its accesses end with the next signal on a pair channel from the same lane to the same rank
+//               is posted: its accesses end with the next signal on a pair channel from the same lane to the same rank.
+//               Between nodes only its receiver knows that; the lane itself knows from a flush that the sources have been
+//               read, or from what the receiver tells (verifier_nodes.cpp)
 //   data        buffers hold expressions instead of numbers (leaf: element of a rank's input; fold; rounding at the end of a
 //               reduce step; final). All-reduce: all ranks hold the same expression, every rank's element once, in the
 //               order asked for, `final` once, outermost. Broadcast: the root's element. Inputs stay unchanged
+//   nodes       another node's rank is reached by puts to its slots and by pair channels, along the plans' ports, and
+//               both sides claim
 //   shape       locations inside their area and buffer; destinations disjoint; raise number k of a channel has count k and
 //               stays below the operation's ticks; nobody leaves a barrier before all have come
 #pragma once
@@ -52,7 +56,7 @@ struct Scratch {
 
 enum class Fault : uint8_t {
   shape,     // the ranks' plans do not belong together
-  location,  // an access outside its area, buffer or operation; operands that overlap
+  location,  // an access outside its area, buffer, operation or node; operands that overlap
   counter,   // a channel raised or awaited against the rules
   deadlock,  // lanes that wait for ever
   race,      // two conflicting accesses that nothing orders

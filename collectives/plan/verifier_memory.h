@@ -16,12 +16,13 @@ inline constexpr uint32_t kNobody = 0xffffffff;
 
 /// Who makes an access: a component with its clock, and the event to name in messages.
 struct Accessor {
+  uint32_t ordered = 0;  // the component whose accesses come one after the other: its own, or kNobody
   uint32_t component = 0;
   Tick tick = 0;
   const Tick* clock = nullptr;
   uint32_t event = 0;
 
-  bool sees(uint32_t other, Tick since) const { return other == component || clock[other] >= since; }
+  bool sees(uint32_t other, Tick since) const { return other == ordered || clock[other] >= since; }
 };
 
 /// Last write and the reads since then of one piece of memory.

@@ -79,25 +79,34 @@ std::string Verification::describe_wait(Turn& turn) {
           step.channel.kind == ChannelKind::pair ? "pair channel" : "board", step.channel.index,
           step.channel.peer, value, count, counter_of_wait(turn).value);
     }
-    case StepKind::claim: {
-      uint32_t operation = 0;
-      const Placing& placing = placing_[turn.run.operation];
-      for (uint32_t peer = 0; peer < ranks_; ++peer) {
-        for (const bool slots : {true, false}) {
-          const uint64_t required = slots ? placing.slots.required : placing.packets.required;
-          if (claimable(peer, required, slots, operation)) continue;
-          return fmt::format(
-              "waits for ever for rank {} to retire position {} of its {}; it has retired {} operations",
-              peer, required, slots ? "slots" : "packets", runs_[peer].retired.size());
-        }
-      }
-      return "waits for ever in claim";
-    }
+    case StepKind::claim:
+      return describe_claim(turn);
     case StepKind::barrier:
       return fmt::format("waits for ever for the other lanes: {} have arrived", turn.run.arrived);
     default:
       return fmt::format("waits for ever for packet line {}", turn.self.line);
   }
+}
+
+std::string Verification::describe_claim(const Turn& turn) const {
+  const Placing& placing = placing_[turn.run.operation];
+  uint32_t operation = 0;
+  for (uint32_t peer = 0; peer < ranks_; ++peer) {
+    if (!turn.plan.mapped(static_cast<int>(turn.rank), static_cast<int>(peer))) continue;
+    for (const bool slots : {true, false}) {
+      const uint64_t required = slots ? placing.slots.required : placing.packets.required;
+      if (claimable(peer, required, slots, operation)) continue;
+      return fmt::format(
+          "waits for ever for rank {} to retire position {} of its {}; it has retired {} operations", peer,
+          required, slots ? "slots" : "packets", runs_[peer].retired.size());
+    }
+  }
+  for (const uint16_t target : turn.plan.port_targets) {
+    if (granted(target, turn.rank, placing.slots.required)) continue;
+    return fmt::format("waits for ever for rank {} to grant position {} of its slots", target,
+                       placing.slots.required);
+  }
+  return "waits for ever in claim";
 }
 
 }  // namespace tutti::plan

@@ -2,6 +2,7 @@
 //
 //   verifier.cpp         the frame: input checks, the loop over ranks, entry and return, deadlock report
 //   verifier_steps.cpp   one step of one lane
+//   verifier_nodes.cpp   what goes between nodes: which steps may, grants, puts that leave and arrive
 //   verifier_report.cpp  words for messages
 #pragma once
 
@@ -45,6 +46,11 @@ class Verification {
     bool at_barrier = false;  // arrived, and waits for generation `awaited`
     uint64_t awaited = 0;
   };
+  /// Told by a claim to the ranks of other nodes that put to this one in that operation.
+  struct Grant {
+    uint64_t position;  // up to which they may write its slots
+    uint32_t operation;
+  };
   struct RankRun {
     uint32_t operation = 0;  // the one it is in or will enter next
     bool inside = false;
@@ -54,6 +60,7 @@ class Verification {
     VectorClock barrier_clock;           // of those that have arrived
     VectorClock released;                // by the last completed barrier
     std::vector<Snapshots::Id> retired;  // by operation
+    std::vector<Grant> grants;           // in the order of operations
   };
 
   /// Where an operation's scratch lies, and its base of counters.
@@ -71,6 +78,12 @@ class Verification {
     const Location* location = nullptr;
   };
 
+  /// On whose behalf a put reads its sources and writes its last destination.
+  struct Posted {
+    Accessor reads;
+    Accessor writes;
+  };
+
   struct Turn {  // one lane about to act
     uint32_t rank;
     uint32_t lane;
@@ -85,6 +98,7 @@ class Verification {
 
   // verifier.cpp
   void check_shapes();
+  void lay_engines(uint32_t rank, const Plan& plan);
   void place();
   void lay_components();
   bool full() const { return verdict_.violations.size() >= most_; }
@@ -100,8 +114,6 @@ class Verification {
 
   // verifier_steps.cpp
   bool act(uint32_t rank, uint32_t lane);  // false: blocked
-  bool claim(Turn& turn);
-  bool claimable(uint32_t peer, uint64_t required, bool slots, uint32_t& operation) const;
   void signal(Turn& turn);
   bool wait(Turn& turn);
   bool barrier(Turn& turn);
@@ -119,7 +131,7 @@ class Verification {
   void write(const Range& range, const Accessor& who, Turn& turn);
   Value take(const Value& value, Turn& turn, const Location& from, bool& complained);
   Accessor accessor(const LaneRun& lane, uint32_t event) const;
-  Accessor put_accessor(const Turn& turn, uint32_t peer, uint32_t event) const;
+  Posted post(const Turn& turn, uint32_t peer, uint32_t event);
   uint32_t new_event(uint32_t rank, uint32_t lane, uint32_t step, int64_t round, int64_t slice);
   bool awaited(const Turn& turn, int64_t& count) const;
   ChannelCounter& counter_of_wait(const Turn& turn);
@@ -131,6 +143,23 @@ class Verification {
     return engines_[(size_t{rank} * most_lanes_ + lane) * ranks_ + peer];
   }
 
+  // verifier_nodes.cpp
+  bool nodes_agree();
+  void check_ports(uint32_t operation, uint32_t rank);
+  void check_step_between_nodes(const Event& event);
+  void check_put_between_nodes(const Event& event, uint32_t target);
+  bool claim(Turn& turn);
+  bool claimable(uint32_t peer, uint64_t required, bool slots, uint32_t& operation) const;
+  bool take_node(Turn& turn, uint32_t member);
+  void grant(Turn& turn);
+  bool granted(uint32_t target, uint32_t source, uint64_t required) const;
+  void flush(Turn& turn);
+  void flush_all(uint32_t rank);
+  Snapshots::Id carrying(LaneRun& lane, uint32_t engine);
+  /// The two components of the puts of a lane to a rank of another node: reads of sources, writes of slots.
+  static uint32_t leaving(uint32_t engine) { return engine; }
+  static uint32_t arriving(uint32_t engine) { return engine + 1; }
+
   // verifier_report.cpp
   void report(Fault fault, std::string text);
   void report(Fault fault, const Turn& turn, const std::string& what);
@@ -138,6 +167,7 @@ class Verification {
   std::string describe(const Event& event) const;
   std::string describe(const Turn& turn) const;
   std::string describe_wait(Turn& turn);
+  std::string describe_claim(const Turn& turn) const;
   Turn turn_of(uint32_t rank, uint32_t lane);
 
   std::span<const Operation> operations_;
@@ -147,12 +177,13 @@ class Verification {
   uint64_t grain_ = 1;  // bytes of a cell
   size_t most_lanes_ = 1;
   size_t components_ = 0;
+  bool agree_ = false;  // about nodes; where not, nothing can be said
   std::vector<Placing> placing_;
   Snapshots snapshots_;
   ChannelCounters counters_;
   Values values_;
   Accesses accesses_;
-  std::vector<uint32_t> engines_;   // component of the puts of (rank, lane) to a peer, or kNobody
+  std::vector<uint32_t> engines_;   // (first) component of the puts of (rank, lane) to a peer, or kNobody
   std::vector<Tick> engine_ticks_;  // by component
   std::vector<RankRun> runs_;
   std::vector<std::vector<Buffer>> inputs_;       // by operation and rank

@@ -36,6 +36,9 @@ bool Verification::act(uint32_t rank, uint32_t lane) {
     case StepKind::wait:
       done = wait(turn);
       break;
+    case StepKind::flush:
+      flush(turn);
+      break;
     case StepKind::barrier:
       done = barrier(turn);
       break;
@@ -60,42 +63,24 @@ uint32_t Verification::new_event(uint32_t rank, uint32_t lane, uint32_t step, in
 }
 
 Accessor Verification::accessor(const LaneRun& lane, uint32_t event) const {
-  return {lane.component, lane.clock[lane.component], lane.clock.data(), event};
+  return {lane.component, lane.component, lane.clock[lane.component], lane.clock.data(), event};
 }
 
-// A posted put sees what its lane has seen, but the lane does not see the put until it has signalled the peer.
-Accessor Verification::put_accessor(const Turn& turn, uint32_t peer, uint32_t event) const {
+// A put sees what its lane has seen, but the lane does not see the put until it has signalled the peer. Between nodes
+// nothing orders two puts with each other: each has a tick of its own.
+Verification::Posted Verification::post(const Turn& turn, uint32_t peer, uint32_t event) {
   const uint32_t component = engine(turn.rank, turn.lane, peer);
-  return {component, engine_ticks_[component], turn.self.clock.data(), event};
-}
-
-// ---- claim, signal, wait, barrier
-
-// The earliest operation by whose end `peer` has retired `required`; false if it has not yet.
-bool Verification::claimable(uint32_t peer, uint64_t required, bool slots, uint32_t& operation) const {
-  operation = kNobody;
-  if (required == 0) return true;
-  for (uint32_t k = 0; k < runs_[peer].retired.size(); ++k) {
-    if ((slots ? placing_[k].slots.end : placing_[k].packets.end) < required) continue;
-    operation = k;
-    return true;
+  const Tick* const clock = turn.self.clock.data();
+  if (turn.plan.mapped(static_cast<int>(turn.rank), static_cast<int>(peer))) {
+    const Accessor both{component, component, engine_ticks_[component], clock, event};
+    return {both, both};
   }
-  return false;
+  const Tick tick = ++engine_ticks_[component];
+  return {{kNobody, leaving(component), tick, clock, event},
+          {kNobody, arriving(component), tick, clock, event}};
 }
 
-bool Verification::claim(Turn& turn) {
-  const Placing& placing = placing_[turn.run.operation];
-  for (uint32_t peer = 0; peer < ranks_; ++peer) {
-    for (const bool slots : {true, false}) {
-      uint32_t operation = kNobody;
-      if (!claimable(peer, slots ? placing.slots.required : placing.packets.required, slots, operation)) {
-        return false;
-      }
-      if (operation != kNobody) join(turn.self.clock, snapshots_.at(runs_[peer].retired[operation]));
-    }
-  }
-  return true;
-}
+// ---- signal, wait, barrier
 
 void Verification::signal(Turn& turn) {
   const Channel& channel = turn.step.channel;
@@ -132,13 +117,13 @@ void Verification::signal(Turn& turn) {
            fmt::format("raise {} is beyond the {} of the operation", count, turn.binding.ticks));
     return;
   }
-  if (pair) {
-    const uint32_t put = engine(turn.rank, turn.lane, channel.peer);
-    if (put != kNobody) turn.self.clock[put] = engine_ticks_[put]++;
-  }
   ++counter.raises;
   counter.value = placing_[turn.run.operation].base + static_cast<uint64_t>(count) + 1;
-  counter.history.push_back({counter.value, snapshots_.take(turn.self.clock), turn.run.operation});
+  const uint32_t put = pair ? engine(turn.rank, turn.lane, channel.peer) : kNobody;
+  const bool ported = put != kNobody && !turn.plan.mapped(static_cast<int>(turn.rank), channel.peer);
+  if (put != kNobody && !ported) turn.self.clock[put] = engine_ticks_[put]++;
+  const Snapshots::Id released = ported ? carrying(turn.self, put) : snapshots_.take(turn.self.clock);
+  counter.history.push_back({counter.value, released, turn.run.operation});
   release(turn.self);
 }
 
@@ -239,14 +224,14 @@ void Verification::move(Turn& turn) {
     report(Fault::location, turn, "the last destination of a put must be a peer's window");
     return;
   }
-  const Accessor last = posted ? put_accessor(turn, dst_ranges_.back().location->rank, event) : lane;
+  const Posted put = posted ? post(turn, dst_ranges_.back().location->rank, event) : Posted{lane, lane};
   for (const Range& range : src_ranges_) {
     if (!posted || dst_ranges_.size() > 1) read(range, lane, turn);
-    if (posted) read(range, last, turn);
+    if (posted) read(range, put.reads, turn);
   }
   fold_cells(turn, src_ranges_);
   for (const Range& range : dst_ranges_) {
-    write(range, &range == &dst_ranges_.back() ? last : lane, turn);
+    write(range, &range == &dst_ranges_.back() ? put.writes : lane, turn);
     for (size_t i = 0; i < folded_.size(); ++i) range.cells[i].value = folded_[i];
   }
 }

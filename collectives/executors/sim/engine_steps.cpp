@@ -29,6 +29,8 @@ void Engine::act(uint32_t lane, Time now) {
       return wait(lane, now);
     case StepKind::barrier:
       return barrier(lane, now);
+    case StepKind::flush:
+      return advance(lane, now);
     case StepKind::copy_packets:
     case StepKind::reduce_packets:
       return await_packets(lane, now);
