@@ -32,6 +32,14 @@ if(NOT TUTTI_UCX STREQUAL "OFF")
 endif()
 message(STATUS "Tutti: UCX between nodes: ${TUTTI_HAVE_UCX}")
 
+# Starting under mpirun or srun without MPI. Only the header is used: the library is loaded where it is needed.
+set(TUTTI_HAVE_PMIX OFF)
+pkg_check_modules(PMIX pmix)
+if(PMIX_FOUND)
+  set(TUTTI_HAVE_PMIX ON)
+endif()
+message(STATUS "Tutti: starting by PMIx: ${TUTTI_HAVE_PMIX}")
+
 # The CUDA and verbs transports have no code in this version; ON is refused rather than ignored.
 foreach(option CUDA VERBS)
   if(TUTTI_${option} STREQUAL "ON")

@@ -15,10 +15,11 @@ END
 }
 
 # `a|b` is met by either; the first that the distribution has is installed.
-build_packages=(g++ cmake ninja-build ccache libfmt-dev libcli11-dev nlohmann-json3-dev libopenmpi-dev openmpi-bin)
+build_packages=(g++ cmake ninja-build ccache libfmt-dev libcli11-dev nlohmann-json3-dev libopenmpi-dev openmpi-bin
+  'pkg-config|pkgconf' libhwloc-dev libucx-dev libpmix-dev)
 # libclang-rt-dev (sanitizer and fuzzer runtimes of the default clang) has only a versioned name on some releases.
 test_packages=(catch2 clang clang-format clang-tidy 'libclang-rt-dev|libclang-rt-18-dev|libclang-rt-14-dev'
-  python3 python3-jsonschema strace shellcheck git 'pkg-config|pkgconf')
+  python3 python3-jsonschema strace shellcheck git iproute2)
 
 installed() {
   local name names

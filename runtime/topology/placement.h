@@ -22,8 +22,7 @@ struct Whereabouts {
   static constexpr size_t kMostHost = 255;
 
   std::string node_id;  // equal on the ranks of one node
-  std::string
-      machine;  // boot and network namespace: ranks that differ in it cannot share memory, whatever they say
+  std::string machine;  // boot and network namespace: ranks that differ in them cannot share memory
   std::string host;  // for people
   uint32_t pid = 0;
 
