@@ -11,7 +11,8 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "include/tutti/tutti.h"
-#include "runtime/bootstrap/rendezvous.h"
+#include "runtime/bootstrap/launch.h"
+#include "runtime/bootstrap/unique_id.h"
 #include "runtime/describe.h"
 #include "runtime/handles.h"
 
@@ -29,7 +30,7 @@ static_assert(TUTTI_FLOAT64 == static_cast<int>(DataType::float64) && TUTTI_FLOA
 static_assert(TUTTI_AVG == static_cast<int>(ReduceOp::avg) && TUTTI_AVG + 1 == tutti::kReduceOps);
 static_assert(sizeof(tutti_unique_id_t) == sizeof(tutti::UniqueId));
 
-constexpr int kMaxRanks = tutti::kMaxLocalRanks;
+constexpr int kMaxRanks = 65535;
 
 thread_local std::string last_error;
 
@@ -228,11 +229,25 @@ tutti::Settings settings_from(const tutti_comm_config_t* config) {
   return tutti::make_settings(environment, overrides);
 }
 
-void check_ranks(int rank, int size) {
-  if (size < 1 || size > kMaxRanks)
-    tutti::raise(Result::invalid_argument, "size {} is out of range; expected 1 to {}", size, kMaxRanks);
+void check_ranks(int rank, int size, int most = kMaxRanks) {
+  if (size < 1 || size > most)
+    tutti::raise(Result::invalid_argument, "size {} is out of range; expected 1 to {}", size, most);
   if (rank < 0 || rank >= size)
     tutti::raise(Result::invalid_argument, "rank {} is out of range; expected 0 to {}", rank, size - 1);
+}
+
+tutti_comm_t create(const tutti::UniqueId& id, int rank, int size, const tutti::Settings& settings) {
+  return tutti::handles::add(
+      std::make_unique<Communicator>(tutti::join_world(id, rank, size, settings), settings));
+}
+
+/// Copies a text out as tutti.h says: cut to `size` with the final 0, its whole length in *needed.
+void copy_text(const std::string& from, char* text, size_t size, size_t* needed) {
+  if (needed != nullptr) *needed = from.size() + 1;
+  if (size == 0) return;
+  const size_t length = std::min(from.size(), size - 1);
+  std::memcpy(text, from.data(), length);
+  text[length] = '\0';
 }
 
 }  // namespace
@@ -246,7 +261,9 @@ int tutti_version(void) {
 tutti_result_t tutti_unique_id_create(tutti_unique_id_t* id) {
   return guarded([&] {
     if (id == nullptr) tutti::raise(Result::invalid_argument, "tutti_unique_id_create: id is null");
-    const tutti::UniqueId made = tutti::UniqueId::create();
+    const tutti::Environment& environment = tutti::Environment::process();
+    const tutti::UniqueId made = tutti::UniqueId::create(environment.text(tutti::Variable::ifname),
+                                                         environment.text(tutti::Variable::port_range));
     std::memcpy(id, &made, sizeof(made));
   });
 }
@@ -263,25 +280,34 @@ tutti_result_t tutti_comm_create(tutti_comm_t* comm, const tutti_unique_id_t* id
     tutti::UniqueId unique{};
     std::memcpy(&unique, id, sizeof(unique));
     tutti::calibrate_ticks();
-    const tutti::Meeting meeting = {.rank = rank,
-                                    .size = size,
-                                    .limit_ns = settings.setup_timeout_ns,
-                                    .scratch_bytes = settings.scratch_bytes,
-                                    .digest = settings.digest};
-    *comm = tutti::handles::add(std::make_unique<Communicator>(tutti::meet(unique, meeting), rank, settings));
+    *comm = create(unique, rank, size, settings);
+  });
+}
+
+tutti_result_t tutti_comm_create_env(tutti_comm_t* comm, const tutti_comm_config_t* config) {
+  return guarded([&] {
+    if (comm == nullptr) tutti::raise(Result::invalid_argument, "tutti_comm_create_env: comm is null");
+    *comm = nullptr;
+    const tutti::Settings settings = settings_from(config);
+    tutti::calibrate_ticks();
+    const tutti::Launch launch = tutti::find_launch(tutti::Environment::process(), settings.setup_timeout_ns);
+    check_ranks(launch.rank, launch.size);
+    *comm = create(launch.id, launch.rank, launch.size, settings);
   });
 }
 
 tutti_result_t tutti_comm_create_local(tutti_comm_t* comms, int size, const tutti_comm_config_t* config) {
   return guarded([&] {
     if (comms == nullptr) tutti::raise(Result::invalid_argument, "tutti_comm_create_local: comms is null");
-    check_ranks(0, size);
+    check_ranks(0, size, tutti::kMaxLocalRanks);
     const tutti::Settings settings = settings_from(config);
     tutti::calibrate_ticks();
     std::vector<std::unique_ptr<Communicator>> made;
     made.reserve(static_cast<size_t>(size));
     const auto node = tutti::make_local_node(size, settings.scratch_bytes);
-    for (int r = 0; r < size; ++r) made.push_back(std::make_unique<Communicator>(node, r, settings));
+    for (int r = 0; r < size; ++r) {
+      made.push_back(std::make_unique<Communicator>(tutti::local_world(node, r), settings));
+    }
     for (int r = 0; r < size; ++r) comms[r] = tutti::handles::add(std::move(made[static_cast<size_t>(r)]));
   });
 }
@@ -416,12 +442,18 @@ tutti_result_t tutti_describe(const char* format, int ranks, char* text, size_t 
                    format == nullptr ? "format" : "text");
     }
     check_ranks(0, ranks);
-    const std::string answer = tutti::describe(format, ranks);
-    if (needed != nullptr) *needed = answer.size() + 1;
-    if (size == 0) return;
-    const size_t length = std::min(answer.size(), size - 1);
-    std::memcpy(text, answer.data(), length);
-    text[length] = '\0';
+    copy_text(tutti::describe(format, ranks), text, size, needed);
+  });
+}
+
+tutti_result_t tutti_comm_describe(tutti_comm_t comm, char* text, size_t size, size_t* needed) {
+  bool forked = false;
+  const Communicator* found = tutti::handles::find(comm, forked);
+  if (found == nullptr) return no_communicator("tutti_comm_describe", comm, forked);
+  return guarded([&] {
+    if (text == nullptr && size != 0)
+      tutti::raise(Result::invalid_argument, "tutti_comm_describe: text is null");
+    copy_text(found->describe(), text, size, needed);
   });
 }
 

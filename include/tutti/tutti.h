@@ -114,16 +114,22 @@ typedef void* tutti_stream_t;
 /* major * 10000 + minor * 100 + patch of the library that was loaded. */
 TUTTI_API int tutti_version(void);
 
-/* A new unique id; thread-safe. Called by one rank, which gives it to all others. */
+/* A new unique id; thread-safe. Called by one process, which gives it to all ranks: by the one that will be rank 0, or by one on the
+ * same host. It names an address of this host (TUTTI_IFNAME, TUTTI_PORT_RANGE), at which rank 0 will listen, and holds the secret by
+ * which ranks know each other. */
 TUTTI_API tutti_result_t tutti_unique_id_create(tutti_unique_id_t* id);
 
-/* Joins the communicator named by `id` as rank `rank` of `size`, 1 <= size <= 1024, all on one host. Blocks until all
+/* Joins the communicator named by `id` as rank `rank` of `size`, 1 <= size <= 65535, at most 1024 of them on one node. Blocks until all
  * ranks have joined. `config` may be NULL. */
 TUTTI_API tutti_result_t tutti_comm_create(tutti_comm_t* comm, const tutti_unique_id_t* id, int rank,
                                            int size, const tutti_comm_config_t* config);
 
+/* The same with rank, size and id from whoever started this process: TUTTI_RANK, TUTTI_SIZE and TUTTI_UNIQUE_ID, or the variables of
+ * torchrun, or PMIx (mpirun, srun). Each call joins one more communicator, in the same order on all ranks. */
+TUTTI_API tutti_result_t tutti_comm_create_env(tutti_comm_t* comm, const tutti_comm_config_t* config);
+
 /* Makes all `size` ranks of a communicator inside this process: comms[r] is the handle of rank r, to be used by a thread
- * of its own. */
+ * of its own; 1 <= size <= 1024. */
 TUTTI_API tutti_result_t tutti_comm_create_local(tutti_comm_t* comms, int size,
                                                  const tutti_comm_config_t* config);
 
@@ -140,6 +146,10 @@ TUTTI_API tutti_result_t tutti_comm_query(tutti_comm_t comm);
 
 TUTTI_API tutti_result_t tutti_comm_rank(tutti_comm_t comm, int* rank);
 TUTTI_API tutti_result_t tutti_comm_size(tutti_comm_t comm, int* size);
+
+/* Who is where, how each peer is reached, how much went there and how long this rank waited for it: text for people, written as by
+ * tutti_describe. Not while another thread uses the communicator. */
+TUTTI_API tutti_result_t tutti_comm_describe(tutti_comm_t comm, char* text, size_t size, size_t* needed);
 
 /* ---- Collectives ------------------------------------------------------------------------------------------------
  *

@@ -178,6 +178,14 @@ class Communicator {
     return Communicator(comm);
   }
 
+  /// With rank, size and id from whoever started this process: see tutti_comm_create_env.
+  static Communicator create_env(const Config& config = {}) {
+    const tutti_comm_config_t c = to_c(config);
+    tutti_comm_t comm = nullptr;
+    check(tutti_comm_create_env(&comm, &c));
+    return Communicator(comm);
+  }
+
   /// All ranks inside this process; element r is rank r's, to be used by a thread of its own.
   static std::vector<Communicator> create_local(int size, const Config& config = {}) {
     const tutti_comm_config_t c = to_c(config);

@@ -6,34 +6,22 @@
 #include <tutti/tutti.h>
 
 /* Collective over `mpi_comm`: rank and size are the MPI communicator's. `config` may be NULL. MPI is used for set-up only,
- * and `mpi_comm` may be freed afterwards. TUTTI_UNSUPPORTED on all ranks when they are not all on one host. */
+ * and `mpi_comm` may be freed afterwards. */
 static inline tutti_result_t tutti_comm_create_mpi(tutti_comm_t* comm, MPI_Comm mpi_comm,
                                                    const tutti_comm_config_t* config) {
   struct {
     tutti_unique_id_t id;
     int32_t result;
   } root = {{{0}}, TUTTI_SUCCESS};
-  MPI_Comm on_host;
   int rank = 0;
   int size = 0;
-  int size_on_host = 0;
   if (comm == NULL) return TUTTI_INVALID_ARGUMENT;
   *comm = NULL;
-  if (MPI_Comm_rank(mpi_comm, &rank) != MPI_SUCCESS || MPI_Comm_size(mpi_comm, &size) != MPI_SUCCESS ||
-      MPI_Comm_split_type(mpi_comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &on_host) != MPI_SUCCESS) {
+  if (MPI_Comm_rank(mpi_comm, &rank) != MPI_SUCCESS || MPI_Comm_size(mpi_comm, &size) != MPI_SUCCESS) {
     return TUTTI_INVALID_ARGUMENT;
   }
-  MPI_Comm_size(on_host, &size_on_host);
-  MPI_Comm_free(&on_host);
   if (rank == 0) root.result = (int32_t)tutti_unique_id_create(&root.id);
   if (MPI_Bcast(&root, (int)sizeof(root), MPI_BYTE, 0, mpi_comm) != MPI_SUCCESS) return TUTTI_SYSTEM_ERROR;
-  {
-    int everybody = size_on_host == size;
-    if (MPI_Allreduce(MPI_IN_PLACE, &everybody, 1, MPI_INT, MPI_MIN, mpi_comm) != MPI_SUCCESS) {
-      return TUTTI_SYSTEM_ERROR;
-    }
-    if (!everybody) return TUTTI_UNSUPPORTED;
-  }
   if (root.result != TUTTI_SUCCESS) return (tutti_result_t)root.result;
   return tutti_comm_create(comm, &root.id, rank, size, config);
 }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/descriptor.h"
-#include "runtime/bootstrap/rendezvous.h"
+#include "runtime/bootstrap/unique_id.h"
 
 namespace tutti {
 
@@ -23,7 +23,7 @@ struct MessageHeader {
   int32_t size = 0;  // hello: ranks of the communicator. table: ranks described here
   int32_t code = 0;  // error: a Result
   uint32_t text_size = 0;
-  unsigned char secret[UniqueId::kRandomBytes] = {};
+  unsigned char secret[UniqueId::kSecretBytes] = {};
 };
 
 inline constexpr size_t kMaxMessageText = 16384;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <poll.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -20,13 +19,13 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/units.h"
+#include "runtime/bootstrap/control_digest.h"
 #include "runtime/bootstrap/message.h"
 
 namespace tutti {
 
 namespace {
 
-constexpr unsigned char kIdMagic[8] = {'t', 'u', 't', 't', 'i', 'i', 'd', '1'};
 constexpr int kMostStrangers = 64;  // connections that have not said hello
 constexpr int kMostComplaints = 10;
 constexpr uint64_t kStrangerPatienceNs = 2'000'000'000;
@@ -88,25 +87,6 @@ Descriptor watch_process(pid_t pid) {
   return Descriptor(pid > 0 ? static_cast<int>(syscall(SYS_pidfd_open, pid, 0)) : -1);
 }
 
-/// The first line that differs, as "NAME is A on rank x but B on rank y"; empty when equal.
-std::string difference(const std::string& mine, int my_rank, const std::string& theirs, int their_rank) {
-  std::istringstream a(mine);
-  std::istringstream b(theirs);
-  std::string x;
-  std::string y;
-  while (true) {
-    const bool more_a = static_cast<bool>(std::getline(a, x));
-    const bool more_b = static_cast<bool>(std::getline(b, y));
-    if (!more_a && !more_b) return "";
-    if (!more_a || !more_b || x != y) break;
-  }
-  const auto value = [](const std::string& line) {
-    return line.substr(std::min(line.find('=') + 1, line.size()));
-  };
-  return fmt::format("{} is '{}' on rank {} but '{}' on rank {}; it must be equal on all ranks",
-                     x.substr(0, x.find('=')), value(x), my_rank, value(y), their_rank);
-}
-
 /// This rank's own part of the node.
 struct Own {
   Descriptor memory;
@@ -122,7 +102,10 @@ Own make_own(const Meeting& meeting, size_t window_size) {
 class Host {
  public:
   Host(const UniqueId& id, const Meeting& meeting, const shm::Layout& layout, Own own)
-      : id_(id), meeting_(meeting), deadline_(meeting.limit_ns), members_(static_cast<size_t>(meeting.size)) {
+      : id_(id),
+        meeting_(meeting),
+        deadline_(meeting.limit_ns),
+        members_(static_cast<size_t>(meeting.size())) {
     node_ = std::make_shared<Node>();
     node_->layout = layout;
     members_[0].memory = std::move(own.memory);
@@ -179,7 +162,7 @@ class Host {
       if (missing.empty() || (failure && (farewell.passed() || deadline_.passed()))) break;
       if (deadline_.passed()) {
         raise(Result::timeout, "set-up: rank{} {} did not arrive within {} (of {} ranks)",
-              missing.size() == 1 ? "" : "s", fmt::join(missing, ", "), deadline_.text(), meeting_.size);
+              missing.size() == 1 ? "" : "s", fmt::join(missing, ", "), deadline_.text(), meeting_.size());
       }
       try {
         take_turn();
@@ -228,8 +211,8 @@ class Host {
 
   std::vector<int> absent() const {
     std::vector<int> ranks;
-    for (int r = 1; r < meeting_.size; ++r) {
-      if (!members_[static_cast<size_t>(r)].came) ranks.push_back(r);
+    for (int r = 1; r < meeting_.size(); ++r) {
+      if (!members_[static_cast<size_t>(r)].came) ranks.push_back(meeting_.name(r));
     }
     return ranks;
   }
@@ -255,34 +238,36 @@ class Host {
     Parsed parsed = receive_message(stranger.socket.get());
     const MessageHeader& h = parsed.message.header;
     if (!parsed.problem.empty() || h.type != MessageType::hello || parsed.message.descriptors.size() != 2 ||
-        std::memcmp(h.secret, id_.secret, sizeof(h.secret)) != 0) {
+        !id_.has_secret(h.secret)) {
       complain(fmt::format("turned away a stranger (process {}): {}", peer_process(stranger.socket.get()),
                            parsed.problem.empty() ? "wrong secret or no hello" : parsed.problem));
       return;
     }
-    if (h.size != meeting_.size || h.rank <= 0 || h.rank >= meeting_.size) {
+    if (h.size != meeting_.size() || h.rank <= 0 || h.rank >= meeting_.size()) {
       const std::string text =
           fmt::format("rank {} joined a communicator of {} ranks, but rank 0 of one of {} ranks", h.rank,
-                      h.size, meeting_.size);
+                      h.size, meeting_.size());
       send_message(stranger.socket.get(), error_header(Result::mismatch), text, {});
-      if (h.rank > 0 && h.rank < meeting_.size) members_[static_cast<size_t>(h.rank)].came = true;
+      if (h.rank > 0 && h.rank < meeting_.size()) members_[static_cast<size_t>(h.rank)].came = true;
       raise(Result::mismatch, "{}", text);
     }
     Joining& member = members_[static_cast<size_t>(h.rank)];
     if (member.came) {
-      const std::string text = fmt::format("rank {} has joined this communicator twice", h.rank);
+      const std::string text =
+          fmt::format("rank {} has joined this communicator twice", meeting_.name(h.rank));
       send_message(stranger.socket.get(), error_header(Result::invalid_usage), text, {});
       log(Level::error, "set-up: {}; the second one was turned away", text);
       return;
     }
     member.came = true;
     member.socket = std::move(stranger.socket);
-    const std::string differs = difference(meeting_.digest, 0, parsed.message.text, h.rank);
+    const std::string differs =
+        digest_difference(meeting_.digest, meeting_.name(0), parsed.message.text, meeting_.name(h.rank));
     if (!differs.empty()) raise(Result::mismatch, "{}", differs);
     member.memory = std::move(parsed.message.descriptors[0]);
     member.wake = std::move(parsed.message.descriptors[1]);
     member.pid = peer_process(member.socket.get());
-    shm::check_memory(member.memory.get(), node_->layout.total, h.rank);
+    shm::check_memory(member.memory.get(), node_->layout.total, meeting_.name(h.rank));
   }
 
   /// A joined rank's socket is readable before it should be: it has an error to tell, or is gone.
@@ -292,13 +277,13 @@ class Host {
     if (parsed.problem.empty() && parsed.message.header.type == MessageType::error) {
       throw Error(static_cast<Result>(parsed.message.header.code), parsed.message.text);
     }
-    raise(Result::peer_lost, "set-up: rank {} left before all ranks had joined ({})", rank,
+    raise(Result::peer_lost, "set-up: rank {} left before all ranks had joined ({})", meeting_.name(rank),
           parsed.problem.empty() ? "unexpected message" : parsed.problem);
   }
 
   void distribute() {
-    for (int first = 0; first < meeting_.size; first += kRanksPerTable) {
-      const int end = std::min(first + kRanksPerTable, meeting_.size);
+    for (int first = 0; first < meeting_.size(); first += kRanksPerTable) {
+      const int end = std::min(first + kRanksPerTable, meeting_.size());
       MessageHeader header;
       header.type = MessageType::table;
       header.rank = first;
@@ -311,7 +296,7 @@ class Host {
         descriptors.push_back(m.memory.get());
         descriptors.push_back(m.wake.get());
       }
-      for (int r = 1; r < meeting_.size; ++r) {
+      for (int r = 1; r < meeting_.size(); ++r) {
         if (!send_message(members_[static_cast<size_t>(r)].socket.get(), header, pids, descriptors)) lost(r);
       }
     }
@@ -331,15 +316,17 @@ class Host {
   }
 
   void await_ready() {
-    for (int r = 1; r < meeting_.size; ++r) {
+    for (int r = 1; r < meeting_.size(); ++r) {
       Joining& m = members_[static_cast<size_t>(r)];
       while (!readable(m.socket.get(), deadline_.poll_ms())) {
         if (deadline_.passed()) {
-          raise(Result::timeout, "set-up: rank {} did not map the windows within {}", r, deadline_.text());
+          raise(Result::timeout, "set-up: rank {} did not map the windows within {}", meeting_.name(r),
+                deadline_.text());
         }
       }
       const Parsed parsed = receive_message(m.socket.get());
-      if (!parsed.problem.empty()) raise(Result::peer_lost, "set-up: rank {} left: {}", r, parsed.problem);
+      if (!parsed.problem.empty())
+        raise(Result::peer_lost, "set-up: rank {} left: {}", meeting_.name(r), parsed.problem);
       if (parsed.message.header.type == MessageType::error) {
         throw Error(static_cast<Result>(parsed.message.header.code), parsed.message.text);
       }
@@ -385,7 +372,7 @@ class Guest {
     connect();
     say_hello();
     try {
-      while (node_->ranks() < meeting_.size) take_table(receive_table());
+      while (node_->ranks() < meeting_.size()) take_table(receive_table());
     } catch (const Error& e) {
       MessageHeader header;
       header.type = MessageType::error;
@@ -416,11 +403,11 @@ class Guest {
   void connect() {
     while (!try_connect()) {
       if (errno != ECONNREFUSED && errno != EAGAIN && errno != EINTR && errno != ENOENT) {
-        raise_errno(errno, "rank {}: connecting to rank 0", meeting_.rank);
+        raise_errno(errno, "rank {}: connecting to rank {}", meeting_.name(meeting_.rank), meeting_.name(0));
       }
       if (deadline_.passed()) {
-        raise(Result::timeout, "set-up: rank 0 did not arrive within {} (this is rank {} of {})",
-              deadline_.text(), meeting_.rank, meeting_.size);
+        raise(Result::timeout, "set-up: rank {} did not arrive within {} (this is rank {} of {})",
+              meeting_.name(0), deadline_.text(), meeting_.name(meeting_.rank), meeting_.size());
       }
       const timespec pause = {0, static_cast<long>(kRetryNs)};
       nanosleep(&pause, nullptr);
@@ -431,7 +418,7 @@ class Guest {
     MessageHeader header;
     header.type = MessageType::hello;
     header.rank = meeting_.rank;
-    header.size = meeting_.size;
+    header.size = meeting_.size();
     std::memcpy(header.secret, id_.secret, sizeof(header.secret));
     // A failure shows when the answer is awaited: rank 0 may have said why before it closed.
     send_message(socket_.get(), header, meeting_.digest, {own_.memory.get(), own_.wake.get()});
@@ -454,15 +441,15 @@ class Guest {
     const Deadline grace(meeting_.limit_ns + 2'000'000'000);
     while (!readable(socket_.get(), grace.poll_ms())) {
       if (grace.passed()) {
-        raise(Result::timeout, "set-up: rank {} waited {} for {} from rank 0", meeting_.rank,
-              deadline_.text(), what);
+        raise(Result::timeout, "set-up: rank {} waited {} for {} from rank {}", meeting_.name(meeting_.rank),
+              deadline_.text(), what, meeting_.name(0));
       }
     }
     Parsed parsed = receive_message(socket_.get());
     closed_ = !parsed.problem.empty();
     if (closed_) {
-      raise(Result::peer_lost, "set-up: rank {} lost rank 0 while waiting for {}: {}", meeting_.rank, what,
-            parsed.problem);
+      raise(Result::peer_lost, "set-up: rank {} lost rank {} while waiting for {}: {}",
+            meeting_.name(meeting_.rank), meeting_.name(0), what, parsed.problem);
     }
     const MessageHeader& header = parsed.message.header;
     if (header.type == MessageType::error) {
@@ -475,7 +462,7 @@ class Guest {
   void take_table(Message message) {
     const auto count = static_cast<size_t>(std::max(message.header.size, 0));
     if (message.header.rank != node_->ranks() || count == 0 || message.descriptors.size() != 2 * count ||
-        node_->ranks() + static_cast<int>(count) > meeting_.size) {
+        node_->ranks() + static_cast<int>(count) > meeting_.size()) {
       raise(Result::internal_error, "set-up: rank 0 sent {} ranks from {} with {} descriptors", count,
             message.header.rank, message.descriptors.size());
     }
@@ -505,27 +492,9 @@ class Guest {
 
 }  // namespace
 
-UniqueId UniqueId::create() {
-  UniqueId id{};
-  std::memcpy(id.magic, kIdMagic, sizeof(id.magic));
-  if (getrandom(id.name, sizeof(id.name), 0) != kRandomBytes ||
-      getrandom(id.secret, sizeof(id.secret), 0) != kRandomBytes) {
-    raise_errno(errno, "random bytes for a unique id");
-  }
-  return id;
-}
-
-void UniqueId::check() const {
-  if (std::memcmp(magic, kIdMagic, sizeof(magic)) != 0) {
-    raise(Result::invalid_argument,
-          "the unique id was not made by tutti_unique_id_create (or was not copied whole: it has {} bytes)",
-          kBytes);
-  }
-}
-
 std::shared_ptr<Node> meet(const UniqueId& id, const Meeting& meeting) {
   id.check();
-  const shm::Layout layout = shm::layout(meeting.size, meeting.scratch_bytes);
+  const shm::Layout layout = shm::layout(meeting.most, meeting.scratch_bytes);
   Own own = make_own(meeting, layout.total);
   if (meeting.rank == 0) return Host(id, meeting, layout, std::move(own)).run();
   return Guest(id, meeting, layout, std::move(own)).run();

@@ -19,36 +19,28 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "runtime/bootstrap/node.h"
+#include "runtime/bootstrap/unique_id.h"
 
 namespace tutti {
 
-/// The contents of tutti_unique_id_t.
-struct UniqueId {
-  static constexpr size_t kBytes = 128;
-  static constexpr size_t kRandomBytes = 16;
-  unsigned char magic[8];
-  unsigned char name[kRandomBytes];
-  unsigned char secret[kRandomBytes];
-  unsigned char unused[kBytes - 8 - 2 * kRandomBytes];
-
-  static UniqueId create();
-  /// Throws Error(invalid_argument) when the bytes are no unique id.
-  void check() const;
-};
-static_assert(sizeof(UniqueId) == UniqueId::kBytes);
-
-/// What the ranks must agree on, and how long they may take.
+/// Who meets, what they must agree on, and how long they may take. A rank's *place* is its number among the ranks of its node.
 struct Meeting {
-  int rank = 0;
-  int size = 1;
+  int rank = 0;            // this one's place
+  std::vector<int> ranks;  // of the communicator, by place
+  int most = 0;            // ranks on any node of the communicator: windows are alike on all
   uint64_t limit_ns = 0;
   size_t scratch_bytes = 0;
   std::string digest;  // lines "name=value"; a difference is an error that names the line and both values
+
+  int size() const { return static_cast<int>(ranks.size()); }
+  /// The rank in the communicator, for messages.
+  int name(int place) const { return ranks[static_cast<size_t>(place)]; }
 };
 
-/// Collective over `meeting.size` processes. Throws Error: timeout naming the missing ranks, mismatch naming both values.
+/// Collective over `meeting.size()` processes of one host. Throws Error: timeout naming the missing ranks, mismatch naming both values.
 std::shared_ptr<Node> meet(const UniqueId& id, const Meeting& meeting);
 
 }  // namespace tutti

@@ -7,6 +7,7 @@
 
 #include "collectives/algorithms/algorithms.h"
 #include "core/error.h"
+#include "core/log.h"
 
 namespace tutti {
 
@@ -41,27 +42,37 @@ WaitLoop::Settings wait_settings(const Settings& settings, const Node& node) {
 
 }  // namespace
 
-Communicator::Communicator(std::shared_ptr<Node> node, int rank, const Settings& settings)
-    : node_(std::move(node)),
+Communicator::Communicator(std::unique_ptr<World> world, const Settings& settings)
+    : world_(std::move(world)),
       settings_(settings),
-      endpoint_(node_->endpoint(rank)),
+      endpoint_(world_->endpoint()),
       kernels_(choose_kernels(settings.simd)),
       interpreter_(endpoint_, kernels_),
-      sleeper_(endpoint_.sleepers, rank, endpoint_.self().wake_descriptor, {}),
-      wait_loop_(wait_settings(settings, *node_), &sleeper_, {}),
-      abort_(&node_->control().abort),
-      plans_(static_cast<size_t>(plan::kAlgorithms * kCollectives) * static_cast<size_t>(node_->ranks())),
-      slots_(node_->layout.slots_size),
-      packets_(node_->layout.packets_size),
-      epoch_(settings.epoch_start - 1) {
+      abort_(&world_->node->control().abort),
+      slots_(world_->node->layout.slots_size),
+      packets_(world_->node->layout.packets_size),
+      epoch_(settings.epoch_start - 1),
+      waited_for_(static_cast<size_t>(endpoint_.ranks())) {
+  if (world_->transport) pollers_.push_back(world_->transport.get());
+  sleeper_ = Sleeper(endpoint_.sleepers, world_->place(), endpoint_.self().wake_descriptor, pollers_);
+  wait_loop_ = WaitLoop(wait_settings(settings, *world_->node), &sleeper_, pollers_);
+  const shm::Layout& layout = world_->node->layout;
   for (int c = 0; c < kCollectives; ++c) {
     tables_[static_cast<size_t>(c)] =
-        selection_table(static_cast<Collective>(c), size(), settings_.tuning, node_->layout.packets_size / 2);
+        selection_table(static_cast<Collective>(c), world_->shape(), settings_.tuning,
+                        scratch_limits(layout.slots_size, layout.packets_size));
   }
+  if (const std::string vain = forced_in_vain(world_->shape(), settings_.tuning);
+      !vain.empty() && rank() == 0) {
+    log(Level::warn, "the algorithm that was asked for is not used: {}", vain);
+  }
+  if (world_->control) serve_control();
 }
 
 Communicator::~Communicator() {
+  if (world_->transport) log(Level::info, "{}", describe());
   // Peers that still wait for this rank learn that it has left.
+  world_->control.reset();
   publish(endpoint_.self().retired->closed, 1);
   endpoint_.wake_all();
 }
@@ -72,24 +83,34 @@ plan::Algorithm Communicator::algorithm_for(Collective collective, uint64_t byte
   return select(tables_[static_cast<size_t>(collective)], bytes);
 }
 
-Communicator::CachedPlan& Communicator::plan_for(const Call& call) {
-  const plan::Algorithm algorithm = algorithm_for(call.collective, call.bytes());
-  const size_t kind =
-      static_cast<size_t>(call.collective) * plan::kAlgorithms + static_cast<size_t>(algorithm);
-  CachedPlan& cached = plans_[kind * static_cast<size_t>(size()) + static_cast<size_t>(call.root)];
+Communicator::CachedPlan& Communicator::cached_plan(const Call& call, plan::Algorithm algorithm) {
+  auto& roots =
+      plans_[static_cast<size_t>(call.collective) * plan::kAlgorithms + static_cast<size_t>(algorithm)];
+  if (roots.size() <= static_cast<size_t>(call.root)) [[unlikely]]
+    roots.resize(call.root == 0 ? 1 : static_cast<size_t>(size()));
+  CachedPlan& cached = roots[static_cast<size_t>(call.root)];
   if (!cached.plan) [[unlikely]] {
-    const plan::Shape shape = {.ranks = static_cast<uint16_t>(size()),
-                               .rank = static_cast<uint16_t>(rank()),
-                               .root = static_cast<uint16_t>(call.root),
-                               .credits = static_cast<uint16_t>(credits_for(algorithm, settings_.tuning))};
+    const auto& nodes = world_->placement.nodes;
+    const plan::Shape shape = {
+        .ranks = static_cast<uint16_t>(size()),
+        .rank = static_cast<uint16_t>(rank()),
+        .root = static_cast<uint16_t>(call.root),
+        .credits = static_cast<uint16_t>(credits_for(algorithm, settings_.tuning)),
+        .nodes = world_->placement.node_count() > 1 ? std::span(nodes) : std::span<const uint16_t>()};
     cached.plan = std::make_unique<plan::Plan>(algorithms::build(call.collective, algorithm, shape));
     cached.binding.element = 0;
   }
+  return cached;
+}
+
+Communicator::CachedPlan& Communicator::plan_for(const Call& call) {
+  CachedPlan& cached = cached_plan(call, algorithm_for(call.collective, call.bytes()));
   const auto element = static_cast<uint32_t>(size_of(call.datatype));
   if (cached.binding.count != call.count || cached.binding.element != element) {
-    cached.binding = plan::bind(
-        *cached.plan, call.count, element,
-        limits_for(call.collective, settings_.tuning, node_->layout.slots_size, node_->layout.packets_size));
+    const shm::Layout& layout = world_->node->layout;
+    cached.binding = plan::bind(*cached.plan, call.count, element,
+                                limits_for(call.collective, world_->shape(), settings_.tuning,
+                                           scratch_limits(layout.slots_size, layout.packets_size)));
   }
   return cached;
 }
@@ -112,6 +133,7 @@ void Communicator::bind_operation(const Call& call, const void* send, void* recv
   ++epoch_;
   history_ = extend_history(history_, pack(call), call.count);
   operation.tag = make_tag(epoch_, history_);
+  operation.info = {.tag = operation.tag, .epoch = epoch_, .call = pack(call), .count = call.count};
   operation.renewal = (epoch_ & 0xffffffff) == 0 ? epoch_ >> 32 : 0;
   operation.output = static_cast<std::byte*>(recv);
   // Only the root of a broadcast has an input; the others' plans do not name one.
@@ -160,7 +182,7 @@ Result Communicator::check_call(const Call& call, const void* send, const void* 
 }
 
 Result Communicator::refuse(Result code, const Call& call, const std::string& what) {
-  error_text_ = fmt::format("rank {}: {}: {}", rank(), describe(call), what);
+  error_text_ = fmt::format("rank {}: {}: {}", rank(), tutti::describe(call), what);
   return code;
 }
 
@@ -184,10 +206,12 @@ void Communicator::progress() {
       interpreter_.start(pending.operation);
       running_ = true;
       warned_ = false;
+      surveyed_ = false;
     }
     switch (interpreter_.advance()) {
       case host::Interpreter::Progress::done:
         running_ = false;
+        finished_epoch_.store(pending.epoch, std::memory_order_relaxed);
         ++head_;
         break;
       case host::Interpreter::Progress::blocked:
@@ -207,6 +231,7 @@ Result Communicator::finish(uint64_t ticket, uint64_t limit_ns) {
   Pending& pending = queue_[ticket % kMaxOutstanding];
   if (limit != UINT64_MAX && pending.begun == 0) pending.begun = ticks();
   const uint64_t before = pending.begun == 0 ? 0 : ticks() - pending.begun;
+  counted_ = before;
   const Result result = wait_loop_.run(
       [&] {
         progress();
@@ -220,13 +245,17 @@ Result Communicator::finish(uint64_t ticket, uint64_t limit_ns) {
 Result Communicator::test(uint64_t ticket) {
   if (poisoned_ != Result::success) return adopt_poison();
   if (head_ > ticket) return Result::success;
+  for (Poller* poller : pollers_) poller->advance();
   progress();
   if (poisoned_ != Result::success) return adopt_poison();
   if (head_ > ticket) return Result::success;
   // Somebody who only ever tests must find out about errors and deadlines too.
   Pending& pending = queue_[ticket % kMaxOutstanding];
   const uint64_t now = ticks();
-  if (pending.begun == 0) pending.begun = now;
+  if (pending.begun == 0) {
+    pending.begun = now;
+    counted_ = 0;
+  }
   if (now < next_check_) return Result::in_progress;
   next_check_ = now + ns_to_ticks(kCheckIntervalNs);
   const Result checked = check_wait(now - pending.begun, ticket);
@@ -236,14 +265,15 @@ Result Communicator::test(uint64_t ticket) {
 /// Asked at a gated rate while an operation does not complete.
 Result Communicator::check_wait(uint64_t waited_ticks, uint64_t ticket) {
   if (abort_.raised()) return adopt_poison();
+  count_waiting(waited_ticks);
   find_mismatch();
   if (poisoned_ == Result::success) find_lost_peer();
   if (poisoned_ != Result::success) return poisoned_;
   if (head_ > ticket) return Result::success;
   const uint64_t waited_ns = ticks_to_ns(waited_ticks);
-  if (waited_ns >= settings_.timeout_ns) {
-    return poison(Result::timeout,
-                  fmt::format("{} after {:.3g} s", waiting_text(), static_cast<double>(waited_ns) * 1e-9));
+  if (is_overdue(waited_ns)) {
+    return poison(Result::timeout, fmt::format("{}{} after {:.3g} s", position_text(), culprits_,
+                                               static_cast<double>(waited_ns) * 1e-9));
   }
   if (waited_ns >= settings_.warn_after_ns) warn_of_late(waited_ns);
   return Result::success;

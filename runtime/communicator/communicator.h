@@ -2,11 +2,11 @@
 //
 // Life of an operation: begin() checks the call, gives it an epoch, a signature and a place in scratch, and queues it. The
 // operation at the head of the queue runs in the interpreter whenever somebody waits or tests. finish() waits for one
-// and, through the wait loop, for everything queued before it. So progress is made on the caller's own thread; there
-// are no others.
+// and, through the wait loop, for everything queued before it. So progress is made on the caller's own thread. (Where there are
+// several nodes the control tree has a thread, which sleeps but for errors, surveys and a heartbeat.)
 //
 // Errors. What begin() refuses leaves the communicator as it was. Anything later poisons it: the text goes to all ranks
-// through the abort token, every queued operation ends with it, and every later call returns it.
+// through the abort token and the control tree, every queued operation ends with it, and every later call returns it.
 //
 // A Communicator is used by one thread at a time; only abort() may come from any thread.
 #pragma once
@@ -19,9 +19,9 @@
 
 #include "collectives/executors/host/interpreter.h"
 #include "core/wait_loop.h"
-#include "runtime/bootstrap/node.h"
 #include "runtime/communicator/settings.h"
 #include "runtime/communicator/signature.h"
+#include "runtime/communicator/world.h"
 
 namespace tutti {
 
@@ -29,7 +29,7 @@ class Communicator {
  public:
   static constexpr size_t kMaxOutstanding = 64;
 
-  Communicator(std::shared_ptr<Node> node, int rank, const Settings& settings);
+  Communicator(std::unique_ptr<World> world, const Settings& settings);
   ~Communicator();
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
@@ -67,6 +67,9 @@ class Communicator {
 
   plan::Algorithm algorithm_for(Collective collective, uint64_t bytes) const;
 
+  /// Who is where, how each peer is reached, what went there and how long this rank waited for it; text for people.
+  std::string describe() const;
+
  private:
   struct Pending {
     host::Operation operation;
@@ -80,7 +83,10 @@ class Communicator {
     plan::Binding binding;
   };
 
+  CachedPlan& cached_plan(const Call& call, plan::Algorithm algorithm);
   CachedPlan& plan_for(const Call& call);
+  void serve_control();
+  RankStatus status() const;
   void bind_operation(const Call& call, const void* send, void* recv, host::Operation& operation);
   void progress();
   void announce(const Pending& pending);
@@ -90,22 +96,35 @@ class Communicator {
   Result check_wait(uint64_t waited_ticks, uint64_t ticket);
   Result poison(Result code, const std::string& what);
   Result adopt_poison();
+  void spread(Result code, const std::string& what);
 
   void find_mismatch();
   void find_lost_peer();
+  bool find_broken_port();
+  void count_waiting(uint64_t waited_ticks);
+  std::string lost_text(int peer) const;
+  std::string slowest_text() const;
+  std::string slow_links_text() const;
   void warn_of_late(uint64_t waited_ns);
   int first_lost() const;
   bool has_closed(int peer) const;
+  bool has_ended(int peer) const;
   bool differs_from(int peer, std::string& text) const;
   bool first_difference(int peer, std::string& text) const;
   std::string culprits() const;
+  std::string culprits_elsewhere() const;
+  uint64_t survey_ns() const;
+  bool is_overdue(uint64_t waited_ns);
+  std::string rank_text(int rank) const { return world_->placement.rank_name(rank); }
+  std::string ranks_text(const std::vector<int>& ranks) const;
   std::string position_text() const;
   std::string waiting_text() const;
   const Pending& head() const { return queue_[head_ % kMaxOutstanding]; }
 
-  std::shared_ptr<Node> node_;
+  std::unique_ptr<World> world_;
   Settings settings_;
   host::Endpoint endpoint_;
+  std::vector<Poller*> pollers_;
   const reduce::Kernels& kernels_;
   host::Interpreter interpreter_;
   Sleeper sleeper_;
@@ -113,7 +132,8 @@ class Communicator {
   AbortToken abort_;
 
   std::array<std::vector<Row>, kCollectives> tables_;
-  std::vector<CachedPlan> plans_;  // by algorithm and root
+  std::array<std::vector<CachedPlan>, static_cast<size_t>(kCollectives) * plan::kAlgorithms>
+      plans_;  // by root
   plan::Ring slots_;
   plan::Ring packets_;
   uint64_t ticks_ = 0;  // base of all counters: advanced by every operation
@@ -126,7 +146,13 @@ class Communicator {
   bool running_ = false;
   Result poisoned_ = Result::success;
   bool warned_ = false;
+  bool surveyed_ = false;    // who is to blame was looked into, shortly before the deadline of this operation
+  std::string culprits_;     // what came of it
   uint64_t next_check_ = 0;  // ticks
+  uint64_t broken_since_ = 0;                 // ns: when a port was first found broken; 0: never
+  std::atomic<uint64_t> finished_epoch_ = 0;  // for surveys
+  uint64_t counted_ = 0;                      // ticks of the current wait that are in waited_for_
+  std::vector<uint64_t> waited_for_;          // by rank: ticks during which it was awaited
   std::string error_text_;
   std::string poison_text_;
 };

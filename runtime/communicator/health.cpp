@@ -34,18 +34,23 @@ Said read_announcement(const Announcement* ring, uint64_t epoch) {
   return said;
 }
 
-/// "rank 3", "ranks 1, 2 and 5": few enough to be read, and to fit the abort token.
-std::string ranks_text(const std::vector<int>& ranks) {
-  constexpr size_t kMost = 16;
-  if (ranks.size() == 1) return fmt::format("rank {}", ranks.front());
-  if (ranks.size() <= kMost) return fmt::format("ranks {}", fmt::join(ranks, ", "));
-  return fmt::format("ranks {} and {} more", fmt::join(ranks.begin(), ranks.begin() + kMost, ", "),
-                     ranks.size() - kMost);
-}
-
 }  // namespace
 
-/// Compares what this rank and `peer` were asked to do, up to the operation that runs here.
+/// "rank 3", "ranks 1, 2 and 5": few enough to be read, and to fit the abort token.
+std::string Communicator::ranks_text(const std::vector<int>& ranks) const {
+  constexpr size_t kMost = 8;
+  if (ranks.size() == 1) return rank_text(ranks.front());
+  std::vector<std::string> names;
+  for (const int rank : ranks) {
+    if (names.size() == kMost) break;
+    names.push_back(rank_text(rank).substr(std::string_view("rank ").size()));
+  }
+  const std::string rest =
+      ranks.size() > kMost ? fmt::format(" and {} more", ranks.size() - kMost) : std::string();
+  return fmt::format("ranks {}{}", fmt::join(names, ", "), rest);
+}
+
+/// Compares what this rank and `peer`, which is on this node, were asked to do, up to the operation that runs here.
 bool Communicator::differs_from(int peer, std::string& text) const {
   const uint64_t now = head().epoch;
   const Announcement* theirs = endpoint_.peers[static_cast<size_t>(peer)].announcements;
@@ -54,25 +59,35 @@ bool Communicator::differs_from(int peer, std::string& text) const {
   const Said there = read_announcement(theirs, now);
   if (!there.known || here.signature == there.signature) return false;
   if (first_difference(peer, text)) return true;
-  text =
-      fmt::format("ranks called different operations before operation {}: rank {} and rank {} do not agree",
-                  now, rank(), peer);
+  text = fmt::format("ranks called different operations before operation {}: {} and {} do not agree", now,
+                     rank_text(rank()), rank_text(peer));
   return true;
 }
 
 /// The first operation in which the histories differ is what the user wants to know. False when both do not remember it.
 bool Communicator::first_difference(int peer, std::string& text) const {
   const uint64_t now = head().epoch;
-  const Announcement* theirs = endpoint_.peers[static_cast<size_t>(peer)].announcements;
   const Announcement* mine = endpoint_.self().announcements;
+  const Announcement* theirs = endpoint_.peer(peer).announcements;
+  if (theirs == nullptr) {
+    // Of a rank on another node only what it last signalled for is known.
+    const Announcement& latest = endpoint_.peer(peer).inbox->latest;
+    if (latest.epoch.load(std::memory_order_acquire) != now) return false;
+    const Call there =
+        unpack(latest.call.load(std::memory_order_acquire), latest.count.load(std::memory_order_acquire));
+    if (there == head().call) return false;
+    text =
+        fmt::format("ranks called different operations: in operation {} {} called {}, {} called {}", now,
+                    rank_text(rank()), tutti::describe(head().call), rank_text(peer), tutti::describe(there));
+    return true;
+  }
   const uint64_t oldest = now > kAnnouncements - 1 ? now - (kAnnouncements - 1) : 1;
   for (uint64_t epoch = oldest; epoch <= now; ++epoch) {
     const Said a = read_announcement(mine, epoch);
     const Said b = read_announcement(theirs, epoch);
     if (!a.known || !b.known || a.signature == b.signature) continue;
-    text =
-        fmt::format("ranks called different operations: in operation {} rank {} called {}, rank {} called {}",
-                    epoch, rank(), describe(a.call), peer, describe(b.call));
+    text = fmt::format("ranks called different operations: in operation {} {} called {}, {} called {}", epoch,
+                       rank_text(rank()), tutti::describe(a.call), rank_text(peer), tutti::describe(b.call));
     return true;
   }
   return false;
@@ -82,7 +97,7 @@ void Communicator::find_mismatch() {
   if (!running_) return;
   publish(endpoint_.self().retired->alive, now_ns());
   std::string text;
-  for (int peer = 0; peer < size(); ++peer) {
+  for (const int peer : endpoint_.mapped) {
     if (peer != rank() && differs_from(peer, text)) {
       poison(Result::mismatch, text);
       return;
@@ -91,43 +106,78 @@ void Communicator::find_mismatch() {
   if (const int peer = interpreter_.mismatched_peer(); peer >= 0) {
     if (!first_difference(peer, text)) {
       text =
-          fmt::format("rank {} and rank {} called different operations before operation {} ({} on rank {})",
-                      rank(), peer, head().epoch, describe(head().call), rank());
+          fmt::format("{} and {} called different operations before operation {} ({} on rank {})",
+                      rank_text(rank()), rank_text(peer), head().epoch, tutti::describe(head().call), rank());
     }
     poison(Result::mismatch, text);
   }
 }
 
 bool Communicator::has_closed(int peer) const {
-  return reached(endpoint_.peers[static_cast<size_t>(peer)].retired->closed, 1);
+  if (!world_->is_mapped(peer)) return world_->control->state(peer) == PeerState::closed;
+  return reached(endpoint_.peer(peer).retired->closed, 1);
+}
+
+bool Communicator::has_ended(int peer) const {
+  if (!world_->is_mapped(peer)) return world_->control->state(peer) == PeerState::ended;
+  const Member& member = world_->member(peer);
+  pollfd entry = {member.process.get(), POLLIN, 0};
+  return member.process && poll(&entry, 1, 0) == 1;
 }
 
 /// A peer that this rank waits for and that has destroyed its communicator or whose process has ended; -1: none.
 int Communicator::first_lost() const {
   for (const int peer : interpreter_.awaited()) {
-    if (peer == rank()) continue;
-    const Member& member = node_->members[static_cast<size_t>(peer)];
-    pollfd entry = {member.process.get(), POLLIN, 0};
-    if (has_closed(peer) || (member.process && poll(&entry, 1, 0) == 1)) return peer;
+    if (peer != rank() && (has_closed(peer) || has_ended(peer))) return peer;
   }
   return -1;
 }
 
 void Communicator::find_lost_peer() {
-  if (!running_) return;
+  if (!running_ || find_broken_port()) return;
   const int peer = first_lost();
   if (peer < 0) return;
   // It may have done its part just before it left.
   const std::string text = position_text();
   const uint64_t before = head_;
+  for (Poller* poller : pollers_) poller->advance();
   progress();
   if (!running_ || head_ != before) return;
   const std::vector<int>& still = interpreter_.awaited();
   if (std::find(still.begin(), still.end(), peer) == still.end()) return;
-  poison(Result::peer_lost, has_closed(peer)
-                                ? fmt::format("rank {} has destroyed its communicator; {}", peer, text)
-                                : fmt::format("rank {} (process {}) has ended; {}", peer,
-                                              node_->members[static_cast<size_t>(peer)].pid, text));
+  poison(Result::peer_lost, lost_text(peer) + "; " + text);
+}
+
+std::string Communicator::lost_text(int peer) const {
+  if (has_closed(peer)) return fmt::format("{} has destroyed its communicator", rank_text(peer));
+  return fmt::format("{} (process {}) has ended", rank_text(peer), world_->pids[static_cast<size_t>(peer)]);
+}
+
+/// A connection that broke. That its process has ended is the better explanation where the control tree knows of it; it
+/// has a moment to find out.
+bool Communicator::find_broken_port() {
+  constexpr uint64_t kPatienceNs = 500'000'000;
+  if (!world_->transport) return false;
+  const PortTransport::Failure& failure = world_->transport->failure();
+  if (failure.rank < 0) return false;
+  const std::vector<int>& awaited = interpreter_.awaited();
+  if (std::find(awaited.begin(), awaited.end(), failure.rank) == awaited.end()) return false;
+  const uint64_t now = now_ns();
+  if (broken_since_ == 0) broken_since_ = now;
+  if (has_closed(failure.rank) || has_ended(failure.rank)) return false;
+  if (now - broken_since_ < kPatienceNs) return true;
+  poison(Result::peer_lost, fmt::format("the connection to {} is broken: {}; {}", rank_text(failure.rank),
+                                        failure.text, position_text()));
+  return true;
+}
+
+/// Books the time since the last look on those that are awaited.
+void Communicator::count_waiting(uint64_t waited_ticks) {
+  if (!running_ || waited_ticks < counted_) return;
+  for (const int peer : interpreter_.awaited()) {
+    waited_for_[static_cast<size_t>(peer)] += waited_ticks - counted_;
+  }
+  counted_ = waited_ticks;
 }
 
 /// Who keeps the others waiting, where a rank may wait for one that itself waits: "; rank 3 has not begun it". Empty where
@@ -137,8 +187,8 @@ std::string Communicator::culprits() const {
   const uint64_t now = now_ns();
   std::vector<int> late;
   std::vector<int> silent;
-  for (int p = 0; p < size(); ++p) {
-    const host::Peer& peer = endpoint_.peers[static_cast<size_t>(p)];
+  for (const int p : endpoint_.mapped) {
+    const host::Peer& peer = endpoint_.peer(p);
     // Whoever looks around waits for somebody else, in this operation or an earlier one.
     const bool waits = now < peer.retired->alive.load(std::memory_order_relaxed) + kSilenceNs;
     const bool finished = reached(peer.retired->slots, operation.slots.end) &&
@@ -154,20 +204,62 @@ std::string Communicator::culprits() const {
     text += fmt::format("; {} {} begun it and {} silent", ranks_text(silent),
                         silent.size() == 1 ? "has" : "have", silent.size() == 1 ? "is" : "are");
   }
+  return text + culprits_elsewhere();
+}
+
+/// How long ranks of other nodes may take to say where they stand.
+uint64_t Communicator::survey_ns() const {
+  constexpr uint64_t kLongest = 1'000'000'000;
+  return world_->control ? std::min(kLongest, settings_.timeout_ns / 4) : 0;
+}
+
+/// The same for ranks of other nodes: they are asked.
+std::string Communicator::culprits_elsewhere() const {
+  if (!world_->control) return "";
+  const SurveyResult survey = world_->control->survey(survey_ns());
+  std::vector<int> late;
+  std::vector<int> silent;
+  for (const RankStatus& status : survey.answers) {
+    const bool waits = status.since_waiting_ns < kSilenceNs;
+    if (world_->is_mapped(status.rank) || waits || status.epoch > head().epoch) continue;
+    if (status.epoch < head().epoch) late.push_back(status.rank);
+    if (status.epoch == head().epoch && (status.flags & RankStatus::kInOperation) != 0)
+      silent.push_back(status.rank);
+  }
+  std::string text;
+  if (!late.empty())
+    text += fmt::format("; {} {} not begun it", ranks_text(late), late.size() == 1 ? "has" : "have");
+  if (!silent.empty()) {
+    text += fmt::format("; {} {} begun it and {} silent", ranks_text(silent),
+                        silent.size() == 1 ? "has" : "have", silent.size() == 1 ? "is" : "are");
+  }
+  if (!survey.silent.empty()) {
+    text += fmt::format("; {} {} not answer: stopped, or out of reach", ranks_text(survey.silent),
+                        survey.silent.size() == 1 ? "does" : "do");
+  }
   return text;
 }
 
 /// "rank 1 waited for rank 0 in all_reduce of ... (operation 17, ring, step 3 (wait), slice 0 of 4)".
 std::string Communicator::position_text() const {
-  if (!running_) return fmt::format("rank {} waited", rank());
-  return fmt::format("rank {} waited for {} in {} (operation {}, {}, {})", rank(),
-                     ranks_text(interpreter_.awaited()), describe(head().call), head().epoch,
+  if (!running_) return fmt::format("{} waited", rank_text(rank()));
+  return fmt::format("{} waited for {} in {} (operation {}, {}, {})", rank_text(rank()),
+                     ranks_text(interpreter_.awaited()), tutti::describe(head().call), head().epoch,
                      name_of(head().operation.plan->algorithm), interpreter_.position());
 }
 
 /// The same, and who is to blame.
 std::string Communicator::waiting_text() const {
   return running_ ? position_text() + culprits() : position_text();
+}
+
+/// True when the deadline has passed. A little before it, who is to blame is found out, which takes asking other nodes.
+bool Communicator::is_overdue(uint64_t waited_ns) {
+  if (!surveyed_ && waited_ns + survey_ns() >= settings_.timeout_ns) {
+    surveyed_ = true;
+    culprits_ = running_ ? culprits() : "";
+  }
+  return waited_ns >= settings_.timeout_ns;
 }
 
 void Communicator::warn_of_late(uint64_t waited_ns) {
@@ -178,8 +270,7 @@ void Communicator::warn_of_late(uint64_t waited_ns) {
 }
 
 Result Communicator::poison(Result code, const std::string& what) {
-  abort_.raise(code, rank(), what);
-  endpoint_.wake_all();
+  spread(code, what);
   // Another rank's error may have come first: then that is the one everybody reports. A rank that is just writing its
   // text is waited for briefly; should it have died in the middle, the own error stands.
   for (int turn = 0; turn < 1'000'000 && !abort_.raised(); ++turn) cpu_relax();
@@ -194,7 +285,7 @@ Result Communicator::adopt_poison() {
   if (poisoned_ == Result::success) {
     poisoned_ = abort_.code();
     poison_text_ = abort_.text();
-    if (abort_.rank() != rank()) poison_text_ += fmt::format(" (found by rank {})", abort_.rank());
+    if (abort_.rank() != rank()) poison_text_ += fmt::format(" (found by {})", rank_text(abort_.rank()));
     log(Level::error, "communicator of {} ranks is poisoned: {}", size(), poison_text_);
     head_ = tail_;
     running_ = false;
@@ -203,14 +294,50 @@ Result Communicator::adopt_poison() {
   return poisoned_;
 }
 
-void Communicator::abort() {
-  abort_.raise(Result::aborted, rank(), fmt::format("rank {} aborted the communicator", rank()));
+/// To the ranks of this node through shared memory, to the others over the control tree.
+void Communicator::spread(Result code, const std::string& what) {
+  abort_.raise(code, rank(), what);
   endpoint_.wake_all();
+  if (world_->control) world_->control->spread(code, what);
+}
+
+void Communicator::abort() {
+  spread(Result::aborted, fmt::format("{} aborted the communicator", rank_text(rank())));
 }
 
 Result Communicator::query() {
   if (poisoned_ != Result::success || abort_.raised()) return adopt_poison();
   return Result::success;
+}
+
+// ---- the control thread ---------------------------------------------------------------------------------------------------
+
+void Communicator::serve_control() {
+  ControlEvents events;
+  events.failed = [this](Result code, int from, const std::string& text) {
+    AbortToken(abort_).raise(code, from, text);
+    endpoint_.wake_all();
+    if (endpoint_.sleepers->sleeping(world_->place())) Sleeper::wake(endpoint_.self().wake_descriptor);
+  };
+  events.status = [this] { return status(); };
+  std::vector<std::string> names;
+  for (int r = 0; r < size(); ++r) names.push_back(rank_text(r));
+  world_->control->serve(std::move(events), std::move(names));
+}
+
+/// From what this rank shows to its node: asked on the control thread while the rank may be anywhere.
+RankStatus Communicator::status() const {
+  const host::Peer& self = endpoint_.self();
+  RankStatus status;
+  status.rank = rank();
+  for (int i = 0; i < kAnnouncements; ++i) {
+    status.epoch = std::max(status.epoch, self.announcements[i].epoch.load(std::memory_order_acquire));
+  }
+  const uint64_t looked = self.retired->alive.load(std::memory_order_relaxed);
+  status.since_waiting_ns = looked == 0 ? UINT64_MAX : now_ns() - looked;
+  if (finished_epoch_.load(std::memory_order_relaxed) < status.epoch)
+    status.flags |= RankStatus::kInOperation;
+  return status;
 }
 
 }  // namespace tutti

@@ -48,6 +48,10 @@ Settings make_settings(const Environment& environment, const Overrides& override
   s.tuning.slice_bytes = environment.size(Variable::slice_bytes);
   s.tuning.credits = static_cast<int>(environment.integer(Variable::credits));
   s.tuning.one_shot_bytes = environment.size(Variable::one_shot_bytes);
+  s.interfaces = environment.text(Variable::ifname);
+  s.ports = environment.text(Variable::port_range);
+  s.node_id = environment.text(Variable::node_id);
+  s.ucx_put = environment.choice<UcxPut>(Variable::ucx_put);
   s.digest = digest(environment, overrides.algorithm);
   return s;
 }

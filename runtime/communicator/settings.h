@@ -20,6 +20,10 @@ struct Settings {
   WaitLoop::Settings wait;
   bool spin_given = false;  // by the user: then it is not shortened where ranks share cores
   Tuning tuning;
+  std::string interfaces;  // for set-up and control; empty: automatic
+  std::string ports;
+  std::string node_id;  // empty: made from this machine
+  UcxPut ucx_put = UcxPut::automatic;
   std::string digest;  // what must be equal on all ranks: lines "name=value"
 };
 

@@ -1,0 +1,151 @@
+#include "runtime/communicator/world.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "runtime/bootstrap/rendezvous.h"
+#ifdef TUTTI_HAVE_UCX
+#include "transports/ucx/ucx.h"
+#endif
+
+namespace tutti {
+
+namespace {
+
+/// The id by which the ranks of one node meet: a name of its own, the secret of the job.
+UniqueId id_of_node(UniqueId id, unsigned node) {
+  for (size_t byte = 0; byte < sizeof(node); ++byte) {
+    id.name[byte] ^= static_cast<unsigned char>(node >> (8 * byte));
+  }
+  return id;
+}
+
+int most_on_a_node(const Placement& placement) {
+  int most = 0;
+  for (int node = 0; node < placement.node_count(); ++node) {
+    most = std::max(most, static_cast<int>(placement.ranks_of(node).size()));
+  }
+  return most;
+}
+
+void meet_on_node(World& world, const UniqueId& id, const Settings& settings) {
+  const int node = world.placement.node_of(world.rank);
+  const Meeting meeting = {.rank = world.place(),
+                           .ranks = world.placement.ranks_of(node),
+                           .most = most_on_a_node(world.placement),
+                           .limit_ns = settings.setup_timeout_ns,
+                           .scratch_bytes = settings.scratch_bytes,
+                           .digest = settings.digest};
+  world.node = meet(id_of_node(id, static_cast<unsigned>(node)), meeting);
+}
+
+std::unique_ptr<PortTransport> make_transport([[maybe_unused]] World& world,
+                                              [[maybe_unused]] const Settings& settings) {
+#ifdef TUTTI_HAVE_UCX
+  const shm::Window window = world.node->window(world.place());
+  return make_ucx_transport(
+      {.rank = world.rank,
+       .ranks = world.ranks(),
+       .slots = window.slots,
+       .slots_bytes = world.node->layout.slots_size,
+       .put = settings.ucx_put,
+       .name_of = [&placement = world.placement](int r) { return placement.rank_name(r); }});
+#else
+  raise(Result::unsupported,
+        "rank {}: the ranks are on {} nodes, and this build has no transport between nodes (UCX)", world.rank,
+        world.placement.node_count());
+#endif
+}
+
+void open_ports(World& world, const Settings& settings) {
+  world.transport = make_transport(world, settings);
+  const std::vector<std::string> addresses = world.control->all_gather(world.transport->address());
+  world.inboxes = std::vector<Inbox>(static_cast<size_t>(world.ranks()));
+  world.ports.resize(static_cast<size_t>(world.ranks()));
+  for (int peer = 0; peer < world.ranks(); ++peer) {
+    if (world.is_mapped(peer)) continue;
+    const auto p = static_cast<size_t>(peer);
+    world.ports[p] = &world.transport->open(peer, addresses[p], world.inboxes[p]);
+  }
+}
+
+void find_places(World& world, const Settings& settings) {
+  const std::vector<std::string> all = world.control->all_gather(Placement::describe_self(settings.node_id));
+  world.placement = Placement::from(all);
+  for (int r = 0; r < world.ranks(); ++r) {
+    world.pids.push_back(Whereabouts::parse(all[static_cast<size_t>(r)], r).pid);
+  }
+}
+
+void join_others(World& world, const UniqueId& id, const Settings& settings) {
+  find_places(world, settings);
+  meet_on_node(world, id, settings);
+  if (world.placement.node_count() > 1) open_ports(world, settings);
+  // Nobody starts before everybody can be reached.
+  world.control->all_gather("");
+}
+
+}  // namespace
+
+host::Endpoint World::endpoint() {
+  host::Endpoint endpoint;
+  endpoint.rank = rank;
+  endpoint.sleepers = &node->control().sleepers;
+  endpoint.packets_size = node->layout.packets_size;
+  endpoint.slots_size = node->layout.slots_size;
+  const shm::Window mine = node->window(place());
+  for (int p = 0; p < ranks(); ++p) {
+    const auto at = static_cast<size_t>(p);
+    if (!is_mapped(p)) {
+      endpoint.peers.push_back({.from = &inboxes[at].line, .inbox = &inboxes[at], .port = ports[at]});
+      continue;
+    }
+    const int there = place_of(p);
+    const shm::Window theirs = node->window(there);
+    endpoint.mapped.push_back(p);
+    endpoint.peers.push_back({.slots = theirs.slots,
+                              .packets = theirs.packets,
+                              .board = &theirs.header->board,
+                              .retired = &theirs.header->retired,
+                              .announcements = theirs.header->announcements,
+                              .to = theirs.pairs + place(),
+                              .from = mine.pairs + there,
+                              .wake_descriptor = member(p).wake.get(),
+                              .local = there});
+  }
+  return endpoint;
+}
+
+std::unique_ptr<World> local_world(const std::shared_ptr<Node>& node, int rank) {
+  auto world = std::make_unique<World>();
+  world->rank = rank;
+  world->placement = Placement::one_node(node->ranks());
+  world->pids.assign(static_cast<size_t>(node->ranks()), static_cast<uint32_t>(getpid()));
+  world->node = node;
+  return world;
+}
+
+std::unique_ptr<World> join_world(const UniqueId& id, int rank, int size, const Settings& settings) {
+  if (size == 1) return local_world(make_local_node(1, settings.scratch_bytes), 0);
+  auto world = std::make_unique<World>();
+  world->rank = rank;
+  world->control = Control::join(id, {.rank = rank,
+                                      .size = size,
+                                      .limit_ns = settings.setup_timeout_ns,
+                                      .digest = settings.digest,
+                                      .interfaces = settings.interfaces,
+                                      .ports = settings.ports});
+  try {
+    join_others(*world, id, settings);
+  } catch (const Error& e) {
+    world->control->fail(e.code(), e.what());
+    throw;
+  }
+  // Ranks of one node see each other's processes and errors in shared memory.
+  if (world->placement.node_count() == 1) world->control.reset();
+  return world;
+}
+
+}  // namespace tutti
