@@ -23,7 +23,7 @@ struct Whereabouts {
 
   std::string node_id;  // equal on the ranks of one node
   std::string machine;  // boot and network namespace: ranks that differ in them cannot share memory
-  std::string host;  // for people
+  std::string host;     // for people
   uint32_t pid = 0;
 
   std::string serialize() const;
