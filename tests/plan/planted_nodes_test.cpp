@@ -316,7 +316,7 @@ TEST_CASE("nodes: a claim hears from the nodes of its port targets who has finis
   require_proven(check(hand_built(Collective::broadcast, nodes, star), 1));
   const Team team = hand_built(Collective::broadcast, nodes, too_late);
   require_proven(check({operation(team, full_count(team, 1), false)}));
-  require_fault(check(team, 1), Fault::race, "of slots of rank 1, not ordered with the read by rank 1");
+  require_fault(check(team, 1), Fault::race, "of slots of rank 1, not ordered with the write by rank 0");
 }
 
 TEST_CASE("nodes: plans that do not agree about them are refused") {
