@@ -13,14 +13,12 @@ read -r pid _ </proc/self/stat
 # Nothing of this may be seen by another host: segments of shared memory, interfaces, processes.
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t proc proc /proc
-# Where control groups are mounted below /sys they stay: limits of memory and processors are read there. A container may
+# Where control groups are mounted below /sys they are put back: limits of memory and processors are read there. A container may
 # forbid a new /sys; then programs see the names of the machine's interfaces in it, and nothing else is lost.
 mkdir /dev/shm/groups
-if mount --rbind /sys/fs/cgroup /dev/shm/groups 2>/dev/null; then
-  if mount -t sysfs sysfs /sys 2>/dev/null; then mount --move /dev/shm/groups /sys/fs/cgroup; else umount -R /dev/shm/groups; fi
-else
-  mount -t sysfs sysfs /sys 2>/dev/null || true
-fi
+mount --rbind /sys/fs/cgroup /dev/shm/groups 2>/dev/null || true
+if mount -t sysfs sysfs /sys 2>/dev/null; then mount --rbind /dev/shm/groups /sys/fs/cgroup 2>/dev/null || true; fi
+umount --lazy /dev/shm/groups 2>/dev/null || true
 rmdir /dev/shm/groups
 
 hostname "$me"

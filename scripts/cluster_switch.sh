@@ -169,11 +169,14 @@ start_hosts() {
   mkfifo "$files/reports"
   exec 4<>"$files/reports"
   for ((k = 1; k <= hosts; ++k)); do
-    unshare --net --uts --ipc --mount --pid --fork --kill-child -- \
-      bash "$here/cluster_host.sh" "a$k" "$text" 3>&4 4>&- </dev/null &
+    {
+      unshare --net --uts --ipc --mount --pid --fork --kill-child -- \
+        bash "$here/cluster_host.sh" "a$k" "$text" 3>&4 4>&- </dev/null || echo "a$k failed" >&4
+    } 2>&1 &
   done
   for ((k = 1; k <= hosts; ++k)); do
     read -r -t 10 name pid <&4 || die 'a host did not start within 10 s'
+    [[ $pid != failed ]] || die "host $name could not be made"
     echo "$pid" >"$files/$name"
   done
   exec 4>&-
