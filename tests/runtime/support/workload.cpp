@@ -5,11 +5,13 @@
 #include <time.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
 #include "collectives/algorithms/algorithms.h"
 #include "core/sync.h"
+#include "runtime/tuner/selection.h"
 #include "tests/reduce/operands.h"
 #include "tests/runtime/support/expect.h"
 
@@ -88,10 +90,14 @@ Case all_reduce_case(tutti_datatype_t type, tutti_op_t op, int64_t count, std::m
 
 }  // namespace
 
-std::vector<std::string> algorithms(Collective collective) {
+std::vector<std::string> algorithms(Collective collective, bool between_nodes) {
+  const tutti::JobShape shape = {.ranks = 4, .nodes = between_nodes ? 2 : 1};
   std::vector<std::string> names = {""};
-  for (const auto algorithm : tutti::algorithms::algorithms_of(collective))
-    names.emplace_back(name_of(algorithm));
+  for (const auto algorithm : tutti::algorithms::algorithms_of(collective)) {
+    tutti::Tuning tuning;
+    tuning.forced[static_cast<size_t>(collective)] = algorithm;
+    if (tutti::forced_in_vain(shape, tuning).empty()) names.emplace_back(name_of(algorithm));
+  }
   return names;
 }
 
@@ -229,8 +235,8 @@ bool in_rank_order(tutti_comm_t comm, const Case& c) {
   if (c.collective != Collective::all_reduce) return true;
   const char* name = tutti_algorithm_name(comm, "all_reduce", c.count, c.type);
   expect(name != nullptr, "tutti_algorithm_name gave nothing for {}", describe(c));
-  const std::string_view algorithm = name;
-  return algorithm != "ring" && algorithm != "recursive_doubling";
+  constexpr std::array kInRankOrder = {"local", "one_shot", "all_pairs", "two_shot"};
+  return std::find(kInRankOrder.begin(), kInRankOrder.end(), std::string_view(name)) != kInRankOrder.end();
 }
 
 void skew(std::mt19937_64& random) {

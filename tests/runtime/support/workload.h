@@ -42,8 +42,8 @@ struct Case {
 
 std::string describe(const Case& c);
 
-/// The automatic choice (""), then every algorithm by name.
-std::vector<std::string> algorithms(Collective collective);
+/// The automatic choice (""), then every algorithm by name that works within one node, or between several.
+std::vector<std::string> algorithms(Collective collective, bool between_nodes = false);
 
 /// What rank `rank` of `ranks` sends.
 Bytes input(const Case& c, int rank, int ranks);
