@@ -1,20 +1,24 @@
 #include "runtime/describe.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 #include <sys/resource.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "collectives/reduce/kernels.h"
 #include "core/env.h"
 #include "core/error.h"
 #include "core/units.h"
+#include "runtime/bootstrap/interfaces.h"
+#include "runtime/bootstrap/launch.h"
 #include "runtime/communicator/settings.h"
+#include "runtime/topology/machine.h"
+#include "runtime/topology/networks.h"
+#include "runtime/topology/placement.h"
+#include "runtime/topology/printer.h"
 #include "runtime/tuner/selection.h"
 #include "runtime/version.h"
 #include "transports/shm/window.h"
@@ -23,37 +27,31 @@ namespace tutti {
 
 namespace {
 
-struct Machine {
-  std::string processor;
-  std::string kernel;
-  int cores = 0;
-  int usable_cores = 0;
-  uint64_t memory = 0;
-};
+using nlohmann::json;
 
 struct Transport {
   const char* name;
   bool usable;
   std::string detail;  // what it is used for, or why it is not usable
+  std::string version = {};
+  std::vector<std::string> resources = {};  // what it chooses from
 };
 
-Machine look_at_machine() {
-  Machine m;
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);) {
-    if (line.rfind("model name", 0) == 0) {
-      m.processor = line.substr(line.find(':') + 2);
-      break;
-    }
-  }
-  utsname name{};
-  if (uname(&name) == 0) m.kernel = fmt::format("{} {} {}", name.sysname, name.release, name.machine);
-  m.cores = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
-  cpu_set_t set;
-  m.usable_cores = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : m.cores;
-  m.memory = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  return m;
-}
+/// Where the ranks would meet.
+struct MeetingPlace {
+  std::string interface;
+  std::string address;
+  std::string problem;  // why there is no address
+  std::string ports;
+  std::string started_by;
+};
+
+/// The job whose selection is shown.
+struct Job {
+  JobShape shape;
+  int most = 0;  // ranks on one node
+  shm::Layout layout;
+};
 
 bool has_entries(const char* folder) {
   std::error_code ignored;
@@ -65,10 +63,17 @@ Transport look_at_shm() {
   try {
     const Descriptor memory = shm::create_memory(4096, 0);
     const shm::Mapping mapping(memory.get(), 4096);
-    return {"shm", true, "ranks of one host, through sealed memory files"};
+    return {"shm", true, "ranks of one node, through sealed memory files"};
   } catch (const Error& e) {
     return {"shm", false, e.what()};
   }
+}
+
+Transport ucx_transport() {
+  const UcxReport report = look_at_ucx();
+  Transport ucx = {"ucx", report.usable, report.problem, report.version, report.resources};
+  if (report.usable) ucx.detail = "ranks of different nodes";
+  return ucx;
 }
 
 /// What is there but not used yet is said as such: "no device" and "no support in this version" call for different action.
@@ -83,7 +88,48 @@ std::vector<Transport> look_at_transports() {
           {"verbs", false,
            fmt::format("{}; {}", nic ? "an RDMA device is present" : "no RDMA device (/sys/class/infiniband)",
                        version)},
-          {"ucx", false, version}};
+          ucx_transport()};
+}
+
+std::string name_of_interface(const std::vector<NetworkInterface>& interfaces, const IpAddress& address) {
+  for (const NetworkInterface& interface : interfaces) {
+    const auto& all = interface.addresses;
+    if (std::find(all.begin(), all.end(), address) != all.end()) return interface.name;
+  }
+  return {};
+}
+
+MeetingPlace look_at_meeting(const Environment& environment) {
+  MeetingPlace meeting;
+  try {
+    const std::vector<NetworkInterface> interfaces = network_interfaces();
+    const IpAddress address = choose_address(interfaces, environment.text(Variable::ifname));
+    meeting.address = address.text();
+    meeting.interface = name_of_interface(interfaces, address);
+  } catch (const Error& e) {
+    meeting.problem = e.what();
+  }
+  meeting.ports = environment.text(Variable::port_range);
+  meeting.started_by = launch_source(environment);
+  return meeting;
+}
+
+Job job_of(const std::vector<int>& ranks_of_nodes, const Settings& settings) {
+  if (ranks_of_nodes.empty()) raise(Result::invalid_argument, "no node to describe a selection for");
+  Job job;
+  for (const int ranks : ranks_of_nodes) {
+    if (ranks < 1) raise(Result::invalid_argument, "a node with {} ranks; expected at least 1", ranks);
+  }
+  job.shape.ranks = std::accumulate(ranks_of_nodes.begin(), ranks_of_nodes.end(), 0);
+  job.shape.nodes = static_cast<int>(ranks_of_nodes.size());
+  job.most = *std::max_element(ranks_of_nodes.begin(), ranks_of_nodes.end());
+  job.layout = shm::layout(job.most, settings.scratch_bytes);
+  return job;
+}
+
+std::string job_text(const Job& job) {
+  const std::string nodes = job.shape.nodes > 1 ? fmt::format(" on {} nodes", job.shape.nodes) : "";
+  return fmt::format("{} ranks{}", job.shape.ranks, nodes);
 }
 
 std::string locked_memory() {
@@ -92,31 +138,64 @@ std::string locked_memory() {
   return limit.rlim_cur == RLIM_INFINITY ? "unlimited" : format_size(limit.rlim_cur);
 }
 
-std::string as_text(int ranks, const Settings& settings) {
-  const Machine m = look_at_machine();
-  const shm::Layout layout = shm::layout(ranks, settings.scratch_bytes);
-  std::string text = fmt::format("Tutti {}\n\nMachine\n", kVersionText);
-  text += fmt::format(
-      "  processor    {}\n  cores        {} ({} usable by this process)\n  memory       {}\n  kernel       "
-      "{}\n",
-      m.processor, m.cores, m.usable_cores, format_size(m.memory), m.kernel);
-  text += fmt::format("  instructions {}\n  locked mem.  {}\n\nTransports\n", reduce::kernels().name,
-                      locked_memory());
+std::string node_id() {
+  return my_whereabouts(Environment::process().text(Variable::node_id)).node_id;
+}
+
+// ---- text
+
+std::string line(std::string_view name, std::string_view text) {
+  return fmt::format("  {:<12} {}\n", name, text);
+}
+
+std::string machine_text(const Machine& m) {
+  return "\nMachine\n" + line("host", m.host) + line("processor", m.processor) +
+         line("cores", fmt::format("{} processors ({} usable by this process)", m.processors.size(),
+                                   m.usable.size())) +
+         line("memory", format_size(m.memory)) + line("kernel", m.kernel) +
+         line("instructions", reduce::kernels().name) + line("locked mem.", locked_memory()) +
+         line("node", node_id()) + fmt::format("\nTopology ({})\n", m.source) + topology_text(m);
+}
+
+std::string transports_text() {
+  std::string text = "\nTransports\n";
   for (const Transport& t : look_at_transports()) {
     text += fmt::format("  {:<12} {:<10} {}\n", t.name, t.usable ? "usable" : "not usable", t.detail);
+    if (!t.version.empty()) text += line("", fmt::format("version {}", t.version));
+    std::string resources;
+    for (const std::string& resource : t.resources) resources += " " + resource;
+    if (!resources.empty()) text += line("", fmt::format("chooses from{}", resources));
   }
-  text += fmt::format("\nScratch for {} ranks\n  each window {} (packets {}, slots {}), {} in all\n", ranks,
-                      format_size(layout.total), format_size(layout.packets_size),
-                      format_size(layout.slots_size), format_size(layout.total * static_cast<size_t>(ranks)));
-  text += fmt::format("\nSelection for {} ranks\n", ranks);
-  std::string selection = describe_selection(JobShape::one_node(ranks), settings.tuning,
-                                             scratch_limits(layout.slots_size, layout.packets_size));
+  return text;
+}
+
+std::string meeting_text() {
+  const MeetingPlace m = look_at_meeting(Environment::process());
+  return "\nBootstrap\n" +
+         line("address", m.problem.empty() ? fmt::format("{} ({})", m.address, m.interface) : m.problem) +
+         line("ports", m.ports.empty() ? "any free one" : m.ports) +
+         line("started by", m.started_by.empty() ? "nothing that names a rank" : m.started_by);
+}
+
+std::string selection_text(const Job& job, const Settings& settings) {
+  const shm::Layout& layout = job.layout;
+  std::string text =
+      fmt::format("\nScratch for {}\n  each window {} (packets {}, slots {}), {} on the largest node\n",
+                  job_text(job), format_size(layout.total), format_size(layout.packets_size),
+                  format_size(layout.slots_size), format_size(layout.total * static_cast<size_t>(job.most)));
+  text += fmt::format("\nSelection for {}\n", job_text(job));
+  const std::string selection =
+      describe_selection(job.shape, settings.tuning, scratch_limits(layout.slots_size, layout.packets_size));
   for (size_t at = 0; at < selection.size();) {
-    const size_t end = selection.find('\n', at);
+    const size_t end = std::min(selection.find('\n', at), selection.size());
     text += "  " + selection.substr(at, end - at) + "\n";
     at = end + 1;
   }
-  text += "\nEnvironment\n";
+  return text;
+}
+
+std::string environment_text() {
+  std::string text = "\nEnvironment\n";
   const Environment& environment = Environment::process();
   for (const VariableDescription& v : environment.describe()) {
     text += fmt::format("  {:<22} {:<14} {:<12} {}\n", v.name, v.value.empty() ? "-" : v.value, v.source,
@@ -126,55 +205,103 @@ std::string as_text(int ranks, const Settings& settings) {
   return text;
 }
 
-std::string as_json(int ranks, const Settings& settings) {
-  using nlohmann::json;
-  const Machine m = look_at_machine();
-  const shm::Layout layout = shm::layout(ranks, settings.scratch_bytes);
-  json out;
-  out["schema"] = "tutti-info/1";
-  out["version"] = kVersionText;
-  out["machine"] = {
-      {"processor", m.processor}, {"cores", m.cores},   {"usable_cores", m.usable_cores},
-      {"memory_bytes", m.memory}, {"kernel", m.kernel}, {"instructions", reduce::kernels().name}};
+// ---- JSON
+
+json machine_json(const Machine& m) {
+  return {
+      {"processor", m.processor}, {"cores", m.processors.size()}, {"usable_cores", m.usable.size()},
+      {"memory_bytes", m.memory}, {"kernel", m.kernel},           {"instructions", reduce::kernels().name},
+      {"node_id", node_id()}};
+}
+
+json transports_json() {
+  json list = json::array();
   for (const Transport& t : look_at_transports()) {
-    out["transports"].push_back({{"name", t.name}, {"usable", t.usable}, {"detail", t.detail}});
+    list.push_back({{"name", t.name},
+                    {"usable", t.usable},
+                    {"detail", t.detail},
+                    {"version", t.version},
+                    {"resources", t.resources}});
   }
-  out["scratch"] = {{"ranks", ranks},
-                    {"window_bytes", layout.total},
-                    {"packets_bytes", layout.packets_size},
-                    {"slots_bytes", layout.slots_size}};
+  return list;
+}
+
+json meeting_json() {
+  const MeetingPlace m = look_at_meeting(Environment::process());
+  return {{"interface", m.interface},
+          {"address", m.address},
+          {"problem", m.problem},
+          {"ports", m.ports},
+          {"started_by", m.started_by}};
+}
+
+json selection_json(const Job& job, const Settings& settings) {
+  json out;
   for (int c = 0; c < kCollectives; ++c) {
     json rows = json::array();
-    for (const Row& row :
-         selection_table(static_cast<Collective>(c), JobShape::one_node(ranks), settings.tuning,
-                         scratch_limits(layout.slots_size, layout.packets_size))) {
+    for (const Row& row : selection_table(static_cast<Collective>(c), job.shape, settings.tuning,
+                                          scratch_limits(job.layout.slots_size, job.layout.packets_size))) {
       const json bytes = row.bytes == UINT64_MAX ? json(nullptr) : json(row.bytes);
       rows.push_back({{"up_to_bytes", bytes}, {"algorithm", name_of(row.algorithm)}});
     }
-    out["selection"][std::string(name_of(static_cast<Collective>(c)))] = rows;
+    out[std::string(name_of(static_cast<Collective>(c)))] = rows;
   }
+  return out;
+}
+
+json environment_json() {
+  json list = json::array();
   for (const VariableDescription& v : Environment::process().describe()) {
-    out["environment"].push_back({{"name", v.name},
-                                  {"value", v.value},
-                                  {"source", v.source},
-                                  {"default", v.default_value},
-                                  {"range", v.range},
-                                  {"affects_plan", v.plan},
-                                  {"help", v.help}});
+    list.push_back({{"name", v.name},
+                    {"value", v.value},
+                    {"source", v.source},
+                    {"default", v.default_value},
+                    {"range", v.range},
+                    {"affects_plan", v.plan},
+                    {"help", v.help}});
   }
+  return list;
+}
+
+std::string as_text(const Job& job, const Settings& settings) {
+  return fmt::format("Tutti {}\n", kVersionText) + machine_text(look_at_machine()) + transports_text() +
+         meeting_text() + selection_text(job, settings) + environment_text();
+}
+
+std::string as_json(const Job& job, const Settings& settings) {
+  const Machine machine = look_at_machine();
+  json out;
+  out["schema"] = "tutti-info/1";
+  out["version"] = kVersionText;
+  out["machine"] = machine_json(machine);
+  out["topology"] = topology_json(machine);
+  out["transports"] = transports_json();
+  out["bootstrap"] = meeting_json();
+  out["scratch"] = {{"ranks", job.shape.ranks},
+                    {"nodes", job.shape.nodes},
+                    {"window_bytes", job.layout.total},
+                    {"packets_bytes", job.layout.packets_size},
+                    {"slots_bytes", job.layout.slots_size}};
+  out["selection"] = selection_json(job, settings);
+  out["environment"] = environment_json();
   out["warnings"] = Environment::process().warnings();
   return out.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace
 
-std::string describe(const std::string& format, int ranks) {
+std::string describe(const std::string& format, const std::vector<int>& ranks_of_nodes) {
   if (format == "environment-markdown") return environment_markdown();
+  if (format == "graphviz") return topology_graphviz(look_at_machine());
   const Settings settings = make_settings(Environment::process(), {});
-  if (format == "text") return as_text(ranks, settings);
-  if (format == "json") return as_json(ranks, settings);
-  raise(Result::invalid_argument, "format '{}' does not exist; expected text, json or environment-markdown",
-        format);
+  if (format == "text") return as_text(job_of(ranks_of_nodes, settings), settings);
+  if (format == "json") return as_json(job_of(ranks_of_nodes, settings), settings);
+  raise(Result::invalid_argument,
+        "format '{}' does not exist; expected text, json, graphviz or environment-markdown", format);
+}
+
+std::string describe(const std::string& format, int ranks) {
+  return describe(format, std::vector<int>{ranks});
 }
 
 }  // namespace tutti

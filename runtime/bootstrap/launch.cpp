@@ -19,6 +19,9 @@ namespace {
 
 constexpr uint64_t kMostRanks = 65536;
 constexpr uint64_t kLastPort = 65535;
+constexpr const char* kOwnName = "TUTTI_RANK";
+constexpr const char* kTorchName = "torchrun";
+constexpr const char* kPmixName = "PMIx";
 
 /// A variable of another program; empty counts as not set, as for our own.
 std::optional<std::string> given(const LaunchSources& sources, const char* name) {
@@ -74,7 +77,7 @@ Launch own_launch(const Environment& environment, const Found& found, int number
           join(found.missing));
   }
   Launch launch;
-  launch.source = "TUTTI_RANK";
+  launch.source = kOwnName;
   const uint64_t size = environment.integer(Variable::size);
   const uint64_t rank = environment.integer(Variable::rank);
   if (rank >= size) {
@@ -112,7 +115,7 @@ Found look_for_torch(const LaunchSources& sources) {
 
 Launch torch_launch(const LaunchSources& sources) {
   Launch launch;
-  launch.source = "torchrun";
+  launch.source = kTorchName;
   launch.size = static_cast<int>(number_of("WORLD_SIZE", *given(sources, "WORLD_SIZE"), 1, kMostRanks));
   launch.rank =
       static_cast<int>(number_of("RANK", *given(sources, "RANK"), 0, static_cast<uint64_t>(launch.size) - 1));
@@ -141,7 +144,7 @@ Launch pmix_launch(const Environment& environment, uint64_t limit_ns, const Laun
     return bytes;
   });
   Launch launch;
-  launch.source = "PMIx";
+  launch.source = kPmixName;
   launch.rank = shared.rank;
   launch.size = shared.size;
   if (shared.value.size() != sizeof(UniqueId)) {
@@ -151,6 +154,14 @@ Launch pmix_launch(const Environment& environment, uint64_t limit_ns, const Laun
   std::memcpy(&launch.id, shared.value.data(), sizeof(launch.id));
   launch.id.check();
   return launch;
+}
+
+LaunchSources sources_of_process(int number) {
+  const auto variable = [](const char* name) -> const char* { return std::getenv(name); };
+  return {.variable = variable,
+          .pmix_missing = [variable] { return pmix::why_not(variable); },
+          .pmix = pmix::share,
+          .number = number};
 }
 
 int digit_of(char c) {
@@ -199,12 +210,14 @@ Launch find_launch(const Environment& environment, uint64_t limit_ns, const Laun
 
 Launch find_launch(const Environment& environment, uint64_t limit_ns) {
   static std::atomic<int> made{0};
-  LaunchSources sources;
-  sources.variable = [](const char* name) -> const char* { return std::getenv(name); };
-  sources.pmix_missing = [&sources] { return pmix::why_not(sources.variable); };
-  sources.pmix = pmix::share;
-  sources.number = made.fetch_add(1);
-  return find_launch(environment, limit_ns, sources);
+  return find_launch(environment, limit_ns, sources_of_process(made.fetch_add(1)));
+}
+
+std::string launch_source(const Environment& environment) {
+  const LaunchSources sources = sources_of_process(0);
+  if (look_for_own(environment).found > 0) return kOwnName;
+  if (look_for_torch(sources).missing.empty()) return kTorchName;
+  return sources.pmix_missing().empty() ? kPmixName : "";
 }
 
 }  // namespace tutti

@@ -42,6 +42,9 @@ Launch find_launch(const Environment& environment, uint64_t limit_ns, const Laun
 /// order. Throws Error: invalid_argument naming the variable and its value, invalid_usage listing what was looked for, timeout.
 Launch find_launch(const Environment& environment, uint64_t limit_ns);
 
+/// Which of these ways find_launch would take in this process: "TUTTI_RANK", "torchrun", "PMIx"; empty: none. Checks no value.
+std::string launch_source(const Environment& environment);
+
 /// Reads 256 hexadecimal digits; throws Error(invalid_argument), which never shows them.
 UniqueId unique_id_from_hex(const std::string& text);
 
