@@ -213,6 +213,7 @@ class Harness::Measurement {
       row.bytes = plan_.bytes;
       row.in_place = plan_.in_place;
       row.ranks = world_.size();
+      row.nodes = world_.nodes();
       row.bus_factor = harness_.collective_.bus_factor(world_.size());
       row.verified = options_.checks > 0;
       row.wrong = world_.sum(subject.wrong);

@@ -12,7 +12,7 @@
 #include "collectives/algorithms/algorithms.h"
 #include "collectives/executors/host/interpreter.h"
 #include "core/clock.h"
-#include "runtime/bootstrap/node.h"
+#include "runtime/communicator/world.h"
 
 namespace {
 
@@ -27,7 +27,7 @@ class Bench {
   Bench(Collective collective, plan::Algorithm algorithm, int ranks)
       : node_(make_local_node(ranks, 0)), input_(kSlices * 16 * static_cast<uint64_t>(ranks), 1.0F) {
     for (int r = 0; r < ranks; ++r) {
-      endpoints_.push_back(std::make_unique<host::Endpoint>(node_->endpoint(r)));
+      endpoints_.push_back(std::make_unique<host::Endpoint>(local_world(node_, r)->endpoint()));
       interpreters_.push_back(std::make_unique<host::Interpreter>(*endpoints_.back(), reduce::kernels()));
       plans_.push_back(algorithms::build(collective, algorithm,
                                          {static_cast<uint16_t>(ranks), static_cast<uint16_t>(r), 0, 4}));

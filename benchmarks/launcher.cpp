@@ -94,6 +94,10 @@ const char* World::launch_name() const {
   return "local";
 }
 
+int World::nodes() const {
+  return measured_.nodes();
+}
+
 double World::max(double value) {
   max(std::span<double>(&value, 1));
   return value;

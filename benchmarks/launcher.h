@@ -38,6 +38,7 @@ class World {
   const char* launch_name() const;
   int rank() const { return rank_; }
   int size() const { return size_; }
+  int nodes() const;
   tutti_comm_t measured() const { return measured_.get(); }
 
   void barrier() { control_.barrier(); }

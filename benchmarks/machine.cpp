@@ -111,6 +111,7 @@ Machine describe_machine(World& world, int argc, char** argv) {
   if (const char* yields = std::getenv("OMPI_MCA_mpi_yield_when_idle")) machine.mpi_yields = yields;
   machine.launch = world.launch_name();
   machine.ranks = world.size();
+  machine.nodes = world.nodes();
   machine.time = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
   machine.command = command_line(argc, argv);
   return machine;

@@ -45,8 +45,9 @@ double Row::algbw() const {
 // ---- Table ----
 
 void Table::header(const Machine& machine) const {
-  fmt::print("# {}, tutti {}: {} ranks on {} node ({} cores, {}), launch: {}\n", collective_.program,
-             machine.tutti_version, machine.ranks, machine.nodes, machine.cores, machine.cpu, machine.launch);
+  fmt::print("# {}, tutti {}: {} ranks on {} node{} ({} cores, {}), launch: {}\n", collective_.program,
+             machine.tutti_version, machine.ranks, machine.nodes, machine.nodes == 1 ? "" : "s",
+             machine.cores, machine.cpu, machine.launch);
   if (!machine.mpi.empty()) {
     fmt::print("# {}; OMPI_MCA_mpi_yield_when_idle is {}\n", machine.mpi,
                machine.mpi_yields.empty() ? "not set" : machine.mpi_yields);
@@ -127,7 +128,7 @@ Json row_json(const CollectiveInfo& collective, const Row& row) {
           {"collective", collective.name},
           {"algorithm", row.algorithm},
           {"ranks", row.ranks},
-          {"nodes", 1},
+          {"nodes", row.nodes},
           {"bytes", row.bytes},
           {"count", row.call.count},
           {"dtype", tutti_datatype_name(row.call.datatype)},

@@ -20,6 +20,7 @@ struct Row {
   Call call;
   uint64_t bytes = 0;
   int ranks = 0;
+  int nodes = 1;
   Summary us;  // microseconds
   int64_t wrong = 0;
   bool verified = true;  // else `wrong` says nothing

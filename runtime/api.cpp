@@ -354,6 +354,15 @@ tutti_result_t tutti_comm_size(tutti_comm_t comm, int* size) {
   return TUTTI_SUCCESS;
 }
 
+tutti_result_t tutti_comm_node_count(tutti_comm_t comm, int* nodes) {
+  bool forked = false;
+  const Communicator* found = tutti::handles::find(comm, forked);
+  if (found == nullptr) return no_communicator("tutti_comm_node_count", comm, forked);
+  if (nodes == nullptr) return fail(Result::invalid_argument, "tutti_comm_node_count: nodes is null");
+  *nodes = found->nodes();
+  return TUTTI_SUCCESS;
+}
+
 tutti_result_t tutti_all_reduce(const void* send, void* recv, int64_t count, tutti_datatype_t datatype,
                                 tutti_op_t op, tutti_comm_t comm, tutti_stream_t stream) {
   return all_reduce(send, recv, count, datatype, op, comm, stream, nullptr);

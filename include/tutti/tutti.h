@@ -147,6 +147,9 @@ TUTTI_API tutti_result_t tutti_comm_query(tutti_comm_t comm);
 TUTTI_API tutti_result_t tutti_comm_rank(tutti_comm_t comm, int* rank);
 TUTTI_API tutti_result_t tutti_comm_size(tutti_comm_t comm, int* size);
 
+/* On how many nodes the ranks are: ranks of one node share memory. */
+TUTTI_API tutti_result_t tutti_comm_node_count(tutti_comm_t comm, int* nodes);
+
 /* Who is where, how each peer is reached, how much went there and how long this rank waited for it: text for people, written as by
  * tutti_describe. Not while another thread uses the communicator. */
 TUTTI_API tutti_result_t tutti_comm_describe(tutti_comm_t comm, char* text, size_t size, size_t* needed);

@@ -232,6 +232,13 @@ class Communicator {
     return value;
   }
 
+  /// On how many nodes the ranks are.
+  int nodes() const {
+    int value = 0;
+    check(tutti_comm_node_count(comm_, &value));
+    return value;
+  }
+
   /// Throws the error that poisoned the communicator, if there is one.
   void query() const { check(tutti_comm_query(comm_)); }
   void abort() { check(tutti_comm_abort(comm_)); }

@@ -7,26 +7,6 @@
 
 namespace tutti {
 
-host::Endpoint Node::endpoint(int rank) const {
-  host::Endpoint endpoint;
-  endpoint.rank = rank;
-  endpoint.sleepers = &control().sleepers;
-  endpoint.packets_size = layout.packets_size;
-  const shm::Window mine = window(rank);
-  for (int p = 0; p < ranks(); ++p) {
-    const shm::Window theirs = window(p);
-    endpoint.peers.push_back({.slots = theirs.slots,
-                              .packets = theirs.packets,
-                              .board = &theirs.header->board,
-                              .retired = &theirs.header->retired,
-                              .announcements = theirs.header->announcements,
-                              .to = theirs.pairs + rank,
-                              .from = mine.pairs + p,
-                              .wake_descriptor = members[static_cast<size_t>(p)].wake.get()});
-  }
-  return endpoint;
-}
-
 namespace {
 constexpr size_t kProcessorWords = sizeof(WindowHeader::processors) / sizeof(uint64_t);
 constexpr size_t kProcessorBits = 64;

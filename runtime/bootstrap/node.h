@@ -9,7 +9,6 @@
 #include <memory>
 #include <vector>
 
-#include "collectives/executors/host/endpoint.h"
 #include "core/descriptor.h"
 #include "transports/shm/window.h"
 
@@ -32,7 +31,6 @@ struct Node {
     return shm::Window::at(members[static_cast<size_t>(rank)].window.data(), layout);
   }
   NodeControl& control() const { return window(0).header->node; }
-  host::Endpoint endpoint(int rank) const;
 
   /// Writes the processors this thread may run on into the window of `rank`, which must be this process's own. Before the
   /// ranks meet for the last time at set-up, so that all can read all afterwards.

@@ -36,6 +36,7 @@ class Communicator {
 
   int rank() const { return endpoint_.rank; }
   int size() const { return endpoint_.ranks(); }
+  int nodes() const { return world_->placement.node_count(); }
 
   /// Queues an operation; `ticket` names it from then on. Not success: nothing was queued.
   Result begin(const Call& call, const void* send, void* recv, uint64_t& ticket);
