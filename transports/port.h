@@ -15,9 +15,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
+#include <string_view>
 
-#include "core/error.h"
 #include "core/poller.h"
 #include "transports/channel.h"
 
@@ -26,16 +25,17 @@ namespace tutti {
 /// What arrives from one remote rank, in memory of the receiving rank. Written by the transport while it is advanced, which
 /// happens on the reader's own thread.
 struct Inbox {
-  PairLine line;          // counters and tag, as a mapped peer would write them
-  Counter granted;        // up to which position of the ring of slots this rank may write there (collectives/plan/pool.h)
-  Announcement latest;    // what the peer was doing when it last signalled; for error messages
+  PairLine line;  // counters and tag, as a mapped peer would write them
+  Counter
+      granted;  // up to which position of the ring of slots this rank may write there (collectives/plan/pool.h)
+  Announcement latest;  // what the peer was doing when it last signalled; for error messages
 };
 
 /// What a signal carries beside the counter's value.
 struct SignalInfo {
-  uint64_t tag = 0;        // epoch and signature
-  uint64_t epoch = 0;      // whole
-  uint64_t call = 0;       // as in an Announcement
+  uint64_t tag = 0;    // epoch and signature
+  uint64_t epoch = 0;  // whole
+  uint64_t call = 0;   // as in an Announcement
   uint64_t count = 0;
 };
 
@@ -92,6 +92,10 @@ class PortTransport : public Poller {
 
   /// The first peer that cannot be reached any more. Set by advance().
   virtual const Failure& failure() const = 0;
+
+  /// True once the peer has destroyed its end in good order, after everything that it had sent. That is no failure; but whoever
+  /// still waits for it waits in vain.
+  virtual bool has_left(int peer) const = 0;
 
   /// How `peer` is reached, for people: "tcp/eth0". Empty before anything was sent.
   virtual std::string route(int peer) const = 0;

@@ -1,0 +1,105 @@
+// Fuzz target: no sequence of messages, good or bad, makes a receiver write outside its slots, lower a counter, or raise one
+// before what precedes it has come.
+//
+// The input is a list of messages: two bytes say how many bytes of header follow (modulo 256) and how many of data (modulo 256), then
+// the header, then the data. libFuzzer drives this function where TUTTI_FUZZ=ON, test_fuzz_port_frame.cpp with a seeded
+// generator everywhere. Returns 0 as libFuzzer wants it.
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "transports/ucx/address.h"
+#include "transports/ucx/frame.h"
+#include "transports/ucx/receiver.h"
+
+namespace {
+
+using namespace tutti;
+using namespace tutti::ucx;
+
+constexpr size_t kSlots = 512;
+constexpr size_t kGuard = 256;
+constexpr FrameLimits kLimits = {.rank = 1, .ranks = 3, .key = 0x4b4b4b4b4b4b4b4b, .slots_bytes = kSlots};
+
+void demand(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "fuzz_port_frame: violated: %s\n", what);
+  std::abort();
+}
+
+struct Counters {
+  uint64_t first = 0;
+  uint64_t second = 0;
+  uint64_t granted = 0;
+};
+
+Counters read(const Inbox& inbox) {
+  return {inbox.line.counters[0], inbox.line.counters[1], inbox.granted};
+}
+
+void check_address(const uint8_t* data, size_t size) {
+  try {
+    const Address address = unpack({reinterpret_cast<const char*>(data), size});
+    demand(pack(address) == std::string(reinterpret_cast<const char*>(data), size),
+           "an address is packed as it came");
+  } catch (const Error& error) {
+    demand(error.code() == Result::invalid_argument, "a bad address is an invalid argument");
+  }
+}
+
+class Target {
+ public:
+  Target()
+      : memory_(kSlots + 2 * kGuard, std::byte{0x5a}),
+        receiver_(std::span(memory_).subspan(kGuard, kSlots)) {}
+
+  void give(const uint8_t* header, size_t header_bytes, const uint8_t* data, size_t data_bytes) {
+    const FrameCheck check = parse_frame(header, header_bytes, data_bytes, kLimits);
+    demand((check.verdict == FrameCheck::Verdict::good) == check.reason.empty(), "a refusal has a reason");
+    if (check.verdict != FrameCheck::Verdict::stranger)
+      demand(check.frame.source < kLimits.ranks && check.frame.source != kLimits.rank,
+             "who is broken is a peer");
+    if (check.verdict != FrameCheck::Verdict::good || is_broken_) return;
+    if (++taken_ == 5) receiver_.attach(inbox_);
+    const Counters before = read(inbox_);
+    is_broken_ = !receiver_.take(check.frame, data).empty();
+    const Counters after = read(inbox_);
+    demand(after.first >= before.first && after.second >= before.second && after.granted >= before.granted,
+           "counters only grow");
+    const auto is_untouched = [](std::byte b) { return b == std::byte{0x5a}; };
+    demand(std::all_of(memory_.begin(), memory_.begin() + kGuard, is_untouched) &&
+               std::all_of(memory_.end() - kGuard, memory_.end(), is_untouched),
+           "bytes outside the slots are not written");
+  }
+
+ private:
+  std::vector<std::byte> memory_;
+  Receiver receiver_;
+  Inbox inbox_ = {};
+  int taken_ = 0;
+  bool is_broken_ = false;
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  check_address(data, size);
+  Target target;
+  while (size >= 2) {
+    const size_t header_bytes = std::min<size_t>(data[0], size - 2);
+    const size_t data_bytes = std::min<size_t>(data[1], size - 2 - header_bytes);
+    target.give(data + 2, header_bytes, data + 2 + header_bytes, data_bytes);
+    data += 2 + header_bytes + data_bytes;
+    size -= 2 + header_bytes + data_bytes;
+  }
+  return 0;
+}

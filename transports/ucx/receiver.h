@@ -1,0 +1,54 @@
+// What one rank does with the frames of one peer: bytes to slots at once, counters in the order of the frames' numbers.
+//
+// Invariants:
+//  - `next_` is the number of the next frame to be applied; all before it have been.
+//  - A frame that comes early has its data stored at once and the rest kept in a window of kWindow frames; it is applied when
+//    all before it have come. So a counter's value is visible only after the data of every earlier put of the port.
+//  - Order of stores when a signal is applied: data, announcement, tag, then publish(counter).
+//  - Before attach() the same is done to an inbox of its own, whose contents attach() hands over.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "transports/port.h"
+#include "transports/ucx/frame.h"
+
+namespace tutti::ucx {
+
+class Receiver {
+ public:
+  static constexpr size_t kWindow = 1024;
+
+  explicit Receiver(std::span<std::byte> slots);
+
+  /// From now on counters are raised in `inbox`.
+  void attach(Inbox& inbox);
+
+  /// Takes a frame that parse_frame() has found good. Empty, or why the peer is broken.
+  std::string take(const Frame& frame, const void* data);
+
+  /// Bytes of slices that have come.
+  uint64_t bytes() const { return bytes_; }
+  /// True once the peer has said that nothing follows.
+  bool has_left() const { return has_left_; }
+
+ private:
+  std::string keep(const Frame& frame);
+  std::string apply(const Frame& frame);
+
+  std::span<std::byte> slots_;
+  std::unique_ptr<Inbox> early_;  // until attach()
+  Inbox* inbox_;
+  uint64_t next_ = 0;
+  size_t kept_ = 0;
+  std::vector<Frame> window_;  // by number modulo kWindow; kind 0: not here. Empty until a frame comes early
+  uint64_t bytes_ = 0;
+  bool has_left_ = false;
+};
+
+}  // namespace tutti::ucx

@@ -1,0 +1,195 @@
+// Inside of the UCX transport: one worker, one port for each peer of another node. transports/ucx/ucx.h says what it does.
+//
+// Frames of a port leave in the order of their numbers. One that follows one-sided puts waits in the port's queue until a flush
+// that was issued after those puts is done, and what comes later waits behind it; one-sided puts themselves are posted at once.
+//
+// A put that goes as a message is first only remembered: the signal that follows it takes it along. Another put, or the next
+// advance(), sends it on its own.
+//
+// What UCX calls back (a send is done, a peer is gone, a message has come) happens inside advance(), or in a call
+// of the port, and only notes things down: none of it throws, and none of it closes an endpoint.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "transports/port.h"
+#include "transports/ucx/address.h"
+#include "transports/ucx/frame.h"
+#include "transports/ucx/library.h"
+#include "transports/ucx/receiver.h"
+#include "transports/ucx/ucx.h"
+
+namespace tutti::ucx {
+
+/// Largest slice part that one message carries: with its headers it fits a segment of UCX's TCP.
+inline constexpr size_t kMessageBytes = 60 * 1024;
+/// From here on a slice goes one-sidedly where the network does that in hardware.
+inline constexpr size_t kOneSidedBytes = 16 * 1024;
+
+/// Of the active messages.
+inline constexpr unsigned kMessageId = 1;
+
+class UcxPort;
+class UcxTransport;
+
+/// Something that UCX has been asked for and that ends later. Recycled, so that nothing is allocated per message.
+struct Request {
+  enum class Kind : uint8_t { message, put, flush, drain };
+  Frame frame;  // message: stays in place while UCX reads it
+  const std::byte* source = nullptr;
+  size_t bytes = 0;
+  uint64_t mark =
+      0;  // message: the flush it waits for. flush: its number. drain: what was posted when it was issued
+  UcxPort* port = nullptr;
+  Request* next = nullptr;
+  Kind kind = Kind::message;
+};
+
+/// Free requests.
+class RequestPool {
+ public:
+  Request& take(UcxPort& port, Request::Kind kind);
+  void give(Request& request);
+
+ private:
+  std::vector<std::unique_ptr<Request>> all_;
+  Request* free_ = nullptr;
+};
+
+class UcxPort final : public Port {
+ public:
+  UcxPort(UcxTransport& transport, int peer, const Address& address);
+  ~UcxPort() override;
+  /// Makes the endpoint. Throws Error.
+  void connect(const Address& address);
+  UcxPort(const UcxPort&) = delete;
+  UcxPort& operator=(const UcxPort&) = delete;
+
+  void put(const std::byte* source, size_t bytes, uint64_t offset) override;
+  void signal(uint8_t index, uint64_t value, const SignalInfo& info) override;
+  void grant(uint64_t position) override;
+  bool flushed() const override { return in_flight_ == 0; }
+  bool drained() override;
+  PortStatistics statistics() const override;
+
+  int peer() const { return peer_; }
+  std::string route() const;
+  bool is_broken() const { return broken_; }
+
+  /// Sends what has only been remembered, and what a flush has set free.
+  void push();
+  bool is_listed = false;  // in the transport's list of ports to push
+
+  /// The last frame.
+  void leave();
+  /// Nothing reaches the peer any more: what has not been sent is dropped.
+  void break_off();
+  /// The connection is gone: a failure, unless the peer had left.
+  void lose(const char* why);
+  /// Starts closing the endpoint; true when it is closed.
+  bool close();
+  /// A request has ended.
+  void finish(Request& request, ucs_status_t status);
+
+ private:
+  Request& message(uint8_t kind);
+  void take_pending(Request& request);
+  void send_pending();
+  void drop(Request& request);
+  void post(Request& request);
+  void transmit(Request& request);
+  void post_one_sided(const std::byte* source, size_t bytes, uint64_t offset);
+  void flush_one_sided();
+  void choose_way(const Address& address);
+  /// What UCX has answered to a request: ended, failed, or to be called back.
+  void note(Request& request, ucs_status_ptr_t answer);
+  void begin(size_t bytes);
+  void end(size_t bytes);
+
+  UcxTransport& transport_;
+  const int peer_;
+  ucp_ep_h endpoint_ = nullptr;
+  ucp_rkey_h rkey_ = nullptr;
+  ucs_status_ptr_t closing_ = nullptr;
+  const uint64_t key_;  // of the peer
+  const uint64_t remote_slots_;
+  const uint64_t remote_bytes_;
+  size_t one_sided_from_ = SIZE_MAX;  // puts of at least so many bytes go one-sidedly
+  bool broken_ = false;
+
+  const std::byte* pending_ = nullptr;  // a put that has only been remembered
+  size_t pending_bytes_ = 0;
+  uint64_t pending_offset_ = 0;
+
+  uint64_t sequence_ = 0;     // number of the next frame
+  Request* queue_ = nullptr;  // messages that wait for a flush
+  Request* queue_end_ = nullptr;
+  bool unflushed_ = false;     // one-sided puts were posted after the last flush
+  uint64_t flushes_ = 0;       // issued
+  uint64_t flushes_done_ = 0;  // all up to here are done
+  uint64_t posted_ = 0;        // everything given to UCX so far, counted
+  uint64_t one_sided_ = 0;     // bytes put one-sidedly that no frame has told of
+  uint64_t drained_ = 0;       // posted_ up to which UCX holds nothing back
+  bool draining_ = false;
+
+  uint64_t in_flight_ = 0;   // bytes whose source is in use
+  uint64_t busy_since_ = 0;  // ticks
+  uint64_t busy_ticks_ = 0;
+  PortStatistics statistics_;
+};
+
+class UcxTransport final : public PortTransport {
+ public:
+  explicit UcxTransport(const UcxSettings& settings);
+  ~UcxTransport() override;
+  UcxTransport(const UcxTransport&) = delete;
+  UcxTransport& operator=(const UcxTransport&) = delete;
+
+  std::string_view name() const override { return "ucx"; }
+  std::string address() const override;
+  Port& open(int peer, const std::string& address, Inbox& inbox) override;
+  const Failure& failure() const override { return failure_; }
+  bool has_left(int peer) const override;
+  std::string route(int peer) const override;
+  void advance() override;
+  int descriptor() const override { return worker_.descriptor(); }
+  bool arm() override;
+
+  const UcxSettings& settings() const { return settings_; }
+  ucp_worker_h worker() const { return worker_.get(); }
+  RequestPool& requests() { return requests_; }
+  /// Has push() called for `port` by the next advance().
+  void list(UcxPort& port);
+  /// `peer` cannot be reached any more; what follows "rank 3: " in the text.
+  void fail(int peer, const std::string& why) noexcept;
+  uint64_t bytes_received(int peer) const;
+
+ private:
+  static ucs_status_t on_message(void* self, const void* header, size_t header_bytes, void* data,
+                                 size_t data_bytes, const ucp_am_recv_param_t* param);
+  void take(const void* header, size_t header_bytes, const void* data, size_t data_bytes, bool is_here);
+  Receiver& receiver(int peer);
+  std::string name_of(int peer) const;
+  void say_goodbye();
+  void close_ports();
+
+  const UcxSettings settings_;
+  const uint64_t key_;
+  // What UCX calls back touches these, so they outlive the worker.
+  RequestPool requests_;
+  std::vector<std::unique_ptr<Receiver>> receivers_;  // by rank; null: nothing has come yet
+  std::vector<std::unique_ptr<UcxPort>> ports_;       // by rank; null: not opened
+  std::vector<UcxPort*> listed_;                      // to be pushed
+  std::vector<bool> failed_;                          // by rank
+  uint64_t strangers_ = 0;                            // messages that were ignored
+  Failure failure_;
+  Worker worker_;
+  std::optional<Registration> registration_;
+};
+
+}  // namespace tutti::ucx
