@@ -13,9 +13,10 @@ usage() {
   cat <<'END_OF_TEXT'
 Usage: scripts/cluster.sh [--name NAME] COMMAND
 
-  up N [--rate RATE] [--delay TIME] [--mtu BYTES]
+  up N [--rate RATE] [--delay TIME] [--mtu BYTES] [--hold]
         makes N hosts, a1 ... aN (addresses 10.77.0.k and fd77::k, seen from inside the cluster only)
         --rate 1gbit   limits every link, both ways       --delay 50us   on the way out of each host (twice in a round trip)
+        --hold         the cluster ends when its standard input is closed: by then at the latest, whoever made it is gone
   run [-n RANKS | --ranks R1,R2,...] [--hosts K] [--mca NAME VALUE] [-x NAME[=VALUE]] [--tag] [--] PROGRAM...
         mpirun across the hosts: RANKS (default 1) on each of the first K (default all), or R1 on a1, R2 on a2, ...
         TUTTI_* and UCX_* variables are passed on. UCX_TLS is tcp unless set.
@@ -123,19 +124,21 @@ on_switch() { in_switch bash "$here/cluster_switch.sh" "$name" "$@"; }
 
 # --- commands ---------------------------------------------------------------------------------------------------------
 
-# The first process of the switch, a child of nobody's; its standard output goes to descriptor 1 until it is ready.
+# start_switch INPUT ARGUMENT...: the first process of the switch, a child of nobody's, with descriptor INPUT for its standard
+# input; it writes to descriptor 1 until it is ready.
 start_switch() {
-  local fd
+  local fd input=$1
+  shift
   # Who waits for the end of a pipe of ours must not wait for the cluster's.
   for fd in /proc/"$BASHPID"/fd/*; do
     fd=${fd##*/}
-    if ((fd > 2 && fd != 255)); then exec {fd}>&-; fi
+    if ((fd > 2 && fd != 255 && fd != input)); then exec {fd}>&-; fi
   done
   exec setsid unshare "${own_user[@]}" --net --uts --ipc --mount --pid --fork --kill-child -- \
-    bash "$here/cluster_switch.sh" "$name" serve "$@" </dev/null 2>&1
+    bash "$here/cluster_switch.sh" "$name" serve "$@" <&"$input" 2>&1
 }
 
-# Sets `ready` and, where it failed, `told`.
+# await_switch INPUT ARGUMENT...: sets `ready` and, where it failed, `told`.
 await_switch() {
   local line started
   ready=0
@@ -156,7 +159,8 @@ await_switch() {
 }
 
 bring_up() {
-  local hosts='' rate=off delay=none mtu=1500 code ready told
+  local hosts='' rate=off delay=none mtu=1500 input code ready told
+  exec {input}</dev/null
   while (($#)); do
     case $1 in
       --rate)
@@ -175,6 +179,7 @@ bring_up() {
         mtu=$2
         shift
         ;;
+      --hold) exec {input}<&0 ;;
       -*) usage_error "unknown option '$1' of up" ;;
       *)
         [[ -z $hosts ]] || usage_error "one number of hosts, not '$1' as well"
@@ -191,7 +196,7 @@ bring_up() {
   flock --timeout 30 9 || die 'another "up" does not come to its end'
   find_switch
   [[ -z $switch ]] || die "cluster '$name' is up already (status shows it, down ends it)"
-  await_switch "$hosts" "$rate" "$delay" "$mtu"
+  await_switch "$input" "$hosts" "$rate" "$delay" "$mtu"
   ((ready)) && return
   find_switch
   [[ -z $switch ]] || end_switch "$switch"

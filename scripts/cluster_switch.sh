@@ -237,9 +237,10 @@ case $command in
     serve "$@"
     echo ready
     # Nobody may be kept waiting for the end of what we were started with.
-    exec >/dev/null 2>&1 </dev/null
+    exec >/dev/null 2>&1
     trap '' INT HUP TERM
-    while :; do sleep 86400 || true; done
+    # A shell that waits reaps every child, adopted ones too.
+    if [[ ! /dev/stdin -ef /dev/null ]]; then cat || true; else while :; do sleep 86400 || true; done; fi
     ;;
   link) set_link "$@" ;;
   bytes) print_bytes "$@" ;;
