@@ -33,8 +33,8 @@ struct ControlSettings {
 /// Where a rank stands, as it answers a survey. Filled in by the communicator from memory, on the control thread.
 struct RankStatus {
   int32_t rank = 0;
-  uint32_t flags = 0;           // bits below
-  uint64_t epoch = 0;           // of the operation it began last
+  uint32_t flags = 0;             // bits below
+  uint64_t epoch = 0;             // of the operation it began last
   uint64_t since_waiting_ns = 0;  // age of its latest look around while waiting; UINT64_MAX: it does not wait
   static constexpr uint32_t kInOperation = 1;
 };
@@ -45,11 +45,16 @@ struct ControlEvents {
   std::function<RankStatus()> status;
 };
 
-enum class PeerState : uint8_t { alive, closed, ended };  // closed: has destroyed its communicator. ended: its process is gone
+enum class PeerState : uint8_t {
+  alive,
+  closed,
+  ended
+};  // closed: has destroyed its communicator. ended: its process is gone
 
 struct SurveyResult {
   std::vector<RankStatus> answers;  // by rank, those that came
-  std::vector<int> silent;          // ranks that did not answer, without those that are only behind a silent one in the tree
+  std::vector<int>
+      silent;  // ranks that did not answer, without those that are only behind a silent one in the tree
 };
 
 class Control {

@@ -122,6 +122,12 @@ void Link::receive() {
   }
 }
 
+std::optional<FrameType> Link::peek() {
+  const std::optional<FrameHeader> header = header_of_next();
+  if (!header) return std::nullopt;
+  return header->type;
+}
+
 std::optional<Frame> Link::next() {
   const std::optional<FrameHeader> header = header_of_next();
   if (header && in_.size() - taken_ >= FrameHeader::kBytes + header->length) {

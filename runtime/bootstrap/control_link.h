@@ -5,6 +5,7 @@
 // calls by their table, the control thread by leaving out what may be lost).
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -26,6 +27,7 @@ class Deadline {
   int poll_ms(uint64_t most_ms = 1000) const;
   /// A deadline that ends earlier by `ns`, or is over.
   Deadline earlier(uint64_t ns) const;
+  auto operator<=>(const Deadline&) const = default;
 
  private:
   uint64_t end_;
@@ -49,6 +51,8 @@ class Link {
 
   /// Takes what has come, unless a whole frame already waits.
   void receive();
+  /// The type of the next frame whose header has come; it stays.
+  std::optional<FrameType> peek();
   /// The next whole frame. After the last one, problem() says whether more can come.
   std::optional<Frame> next();
   /// Why nothing more comes: "closed the connection", or what was wrong. Empty while all is well.

@@ -145,6 +145,10 @@ bool UniqueId::has_secret(const unsigned char* bytes) const {
   return different == 0;
 }
 
+bool UniqueId::has_secret(std::string_view bytes) const {
+  return bytes.size() == kSecretBytes && has_secret(reinterpret_cast<const unsigned char*>(bytes.data()));
+}
+
 Descriptor take_listener(const UniqueId& id) {
   Table& all = table();
   const std::lock_guard lock(all.mutex);

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "core/descriptor.h"
 #include "runtime/bootstrap/interfaces.h"
@@ -46,6 +47,7 @@ struct UniqueId {
   uint16_t port_number() const;
   /// Compares in a time that does not depend on the bytes.
   bool has_secret(const unsigned char* bytes) const;
+  bool has_secret(std::string_view bytes) const;
 };
 static_assert(sizeof(UniqueId) == UniqueId::kBytes && alignof(UniqueId) == 1);
 
