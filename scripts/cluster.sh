@@ -215,10 +215,21 @@ probe() {
   take_down
 }
 
+# Lets those run on who wait outside for a command in the cluster whose switch is $1: nsenter stops when what it waits for is stopped,
+# and while it does not take note that this has been killed, the kernel does not end the switch.
+wake_waiters() {
+  local process words
+  for process in /proc/[0-9]*; do
+    mapfile -d '' -t words 2>/dev/null <"$process/cmdline" || continue
+    if [[ ${words[*]:0:3} == "nsenter --target $1" && -O $process ]]; then kill -CONT "${process#/proc/}" 2>/dev/null || true; fi
+  done
+}
+
 # end_switch PID: kills it, and with it all processes of its hosts; bounded.
 end_switch() {
   local tries
   kill -KILL "$1" 2>/dev/null || true
+  wake_waiters "$1" 2>/dev/null
   for ((tries = 0; tries < 1000; ++tries)); do
     [[ -e /proc/$1 ]] || return 0
     sleep 0.01
