@@ -78,12 +78,6 @@ Launch own_launch(const Environment& environment, const Found& found, int number
   }
   Launch launch;
   launch.source = kOwnName;
-  const uint64_t size = environment.integer(Variable::size);
-  const uint64_t rank = environment.integer(Variable::rank);
-  if (rank >= size) {
-    raise(Result::invalid_argument, "TUTTI_RANK={} with TUTTI_SIZE={}: expected a rank from 0 to {}", rank,
-          size, size - 1);
-  }
   if (number > 0) {
     raise(Result::invalid_usage,
           "TUTTI_UNIQUE_ID names one communicator and this would be number {} of this process: create a "
@@ -91,8 +85,9 @@ Launch own_launch(const Environment& environment, const Found& found, int number
           "broadcast it through the first communicator and pass it to tutti_comm_create",
           number + 1);
   }
-  launch.rank = static_cast<int>(rank);
-  launch.size = static_cast<int>(size);
+  // The environment has been checked: the rank is below the size.
+  launch.rank = static_cast<int>(environment.integer(Variable::rank));
+  launch.size = static_cast<int>(environment.integer(Variable::size));
   launch.id = unique_id_from_hex(environment.text(Variable::unique_id));
   return launch;
 }

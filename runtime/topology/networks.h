@@ -7,12 +7,12 @@
 namespace tutti {
 
 struct UcxReport {
-  bool built = false;   // into this library
-  bool usable = false;  // it opens, with something that leads to other machines
-  std::string version;  // of the library that is loaded
+  bool built = false;        // into this library
+  bool usable = false;       // it opens, with something that leads to other machines
+  std::string version = {};  // of the library that is loaded
   std::vector<std::string>
       resources;  // "tcp/eth0", "rc_mlx5/mlx5_0:1": what it would choose from, by UCX_TLS and UCX_NET_DEVICES
-  std::string problem;  // why it is not usable
+  std::string problem = {};  // why it is not usable
 };
 
 UcxReport look_at_ucx();
