@@ -21,15 +21,23 @@ Plan recursive_doubling(const Shape& shape);
 Plan one_writer_packets(const Shape& shape);
 Plan one_writer(const Shape& shape);
 Plan chain(const Shape& shape);
+Plan halving_doubling(const Shape& shape);
+Plan double_binary_tree(const Shape& shape);
+Plan binomial_tree(const Shape& shape);
+Plan scatter_all_gather(const Shape& shape);
+// The hierarchical ones: hierarchical.h.
 
-/// The algorithms that implement a collective, `local` (one rank) not counted.
+/// The algorithms that implement a collective, `local` (one rank) not counted, wherever the ranks are.
 std::span<const Algorithm> algorithms_of(Collective collective);
+
+/// True if `algorithm` can run on these nodes: some read the memory of all ranks and need one node, the hierarchical ones need several.
+bool suits(Algorithm algorithm, const Shape& shape);
 
 /// The fewest credits with which `algorithm` makes progress; proven by the verifier's tests.
 int least_credits(Algorithm algorithm);
 
 /// Builds the plan of `shape.rank`. With one rank this is always `local`.
-/// Throws Error(invalid_argument) where the algorithm does not implement the collective or the shape is
+/// Throws Error(invalid_argument) where the algorithm does not implement the collective or suit the nodes, or the shape is
 /// impossible.
 Plan build(Collective collective, Algorithm algorithm, const Shape& shape);
 

@@ -5,15 +5,35 @@
 // each rank passing one on while it receives the next. One area per window, written by the rank before only;
 // channel kData counts arrived slices, kCredit in the other direction freed slots. Cost: (n - 2 + slices)
 // trips of one slice; every rank receives S and sends S, to one neighbour only.
+//
+// Between nodes a put is posted and reads its source later, so there a rank returns the credit some slices behind, when the put has left
+// (spread.h).
 #include "collectives/algorithms/algorithms.h"
+#include "collectives/algorithms/spread.h"
 
 namespace tutti::algorithms {
 
 namespace {
+
 enum Pair : uint8_t { kData, kCredit };
+
+SpreadNeeds needs(int /*members*/) {
+  return {};
 }
 
+void emit(const Holder& h) {
+  const int v = h.place();
+  std::vector<int> next;
+  if (v + 1 < h.count()) next.push_back(h.at(v + 1));
+  hand_on(h, v == 0 ? -1 : h.at(v - 1), next);
+}
+
+}  // namespace
+
+const Spread kChain{needs, emit};
+
 Plan chain(const Shape& shape) {
+  if (spans_nodes(shape)) return flat(Algorithm::chain, shape, kChain);
   plan::Builder b(Collective::broadcast, Algorithm::chain, shape);
   const int n = b.ranks();
   const int me = b.rank();

@@ -9,10 +9,16 @@
 //
 // Areas in each window: 0 folding in, 1 result out, 2 + k round k. Each is written by one peer only.
 // Cost: log2 m (+ 2) trips; every rank sends and receives S per round.
+//
+// Between nodes the same exchange runs in stages, latest first: a round awaits what was put `hop` lags before, folds it into a slot of its
+// own, because a posted put still reads the partial result before, and puts that. Partners need no credits: the exchange is symmetrical,
+// so data of slice s tell that the partner is done with slice s - hop; with 2 hop credits every slot is free when it is written. Only a
+// folded pair, whose ways are of different length, returns credit.
 #include <array>
 #include <bit>
 
 #include "collectives/algorithms/algorithms.h"
+#include "collectives/algorithms/exchange.h"
 
 namespace tutti::algorithms {
 
@@ -27,9 +33,124 @@ void send(plan::Builder& b, int peer, const plan::Location& from, int area) {
   b.signal_pair(peer, kData);
 }
 
+Needs needs(int members) {
+  const int rounds = folding_of(members, 0).rounds;
+  return {
+      .parts = 1, .arrivals = kRounds + 2 * rounds, .partials = false, .kept = false, .uses_per_slice = 1};
+}
+
+/// One member's stages.
+class Doubling {
+ public:
+  Doubling(const Member& member, const Folding& folding) : m_(member), b_(member.builder()), f_(folding) {}
+
+  /// The odd one of a pair.
+  void hand_over() const {
+    const int partner = m_.at(m_.place() - 1);
+    b_.lag((f_.rounds + 2) * m_.hop());
+    b_.wait_pair(partner, kData);
+    m_.await_readers();
+    m_.deliver(0, m_.arrived(kResultOut));
+    b_.signal_pair(partner, kCredit);
+    m_.publish();
+    b_.lag(0);
+    m_.await_contributions();
+    b_.wait_pair_credit(partner, kCredit);
+    put(partner, m_.fold(0), kFoldIn);
+    m_.end_contributions();
+  }
+
+  void exchange() const {
+    for (int k = f_.rounds; k > 0; --k) {
+      b_.lag(start() + k * m_.hop());
+      if (k == f_.rounds) {
+        finish();
+      } else {
+        b_.wait_pair(peer(k - 1), kData);
+        b_.reduce(m_.chunk(0), operands(k - 1), {partial(k)}, false);
+        put(peer(k), partial(k), kRounds + k);
+      }
+    }
+    begin();
+  }
+
+ private:
+  int peer(int round) const { return m_.at(f_.in_group(f_.place ^ (1 << round))); }
+  int partner() const { return m_.at(m_.place() + 1); }
+  /// The lag of the first round: after a pair has been folded.
+  int start() const { return f_.paired ? m_.hop() : 0; }
+
+  /// What this member puts in a round. Each round has its own area: the put of the round before may still be reading.
+  plan::Location partial(int round) const {
+    if (round > 0 || f_.paired) return m_.arrived(kRounds + f_.rounds + round);
+    return m_.alone() ? m_.input(0) : m_.partial(0);
+  }
+
+  /// What is folded after a round: the lower places stand left.
+  std::array<plan::Location, 2> operands(int round) const {
+    const plan::Location arrived = m_.arrived(kRounds + round);
+    if ((f_.place >> round & 1) != 0) return {arrived, partial(round)};
+    return {partial(round), arrived};
+  }
+
+  void put(int to, const plan::Location& from, int area) const {
+    b_.put(m_.chunk(0), from, {b_.slot(to, m_.arrival(area))});
+    b_.signal_pair(to, kData);
+  }
+
+  void begin() const {
+    if (f_.paired) {
+      b_.lag(start());
+      b_.wait_pair(partner(), kData);
+      const plan::Location mine = m_.alone() ? m_.input(0) : m_.partial(0);
+      b_.reduce(m_.chunk(0), std::array{mine, m_.arrived(kFoldIn)}, {partial(0)}, false);
+      b_.signal_pair(partner(), kCredit);
+      put(peer(0), partial(0), kRounds);
+    }
+    b_.lag(0);
+    m_.await_contributions();
+    m_.fold(0);
+    if (!f_.paired) put(peer(0), partial(0), kRounds);
+    m_.end_contributions();
+  }
+
+  void finish() const {
+    const int last = f_.rounds - 1;
+    m_.await_readers();
+    if (f_.paired) b_.wait_pair_credit(partner(), kCredit);
+    b_.wait_pair(peer(last), kData);
+    // In place, the output is the source of the first put.
+    if (!f_.paired && m_.alone()) b_.flush(peer(0));
+    m_.finish(0, operands(last), false);
+    m_.publish();
+    if (f_.paired) put(partner(), m_.finished(0), kResultOut);
+  }
+
+  const Member& m_;
+  plan::Builder& b_;
+  Folding f_;
+};
+
+void emit(const Member& m) {
+  const Folding folding = folding_of(m.count(), m.place());
+  const Doubling doubling(m, folding);
+  if (folding.handed) {
+    doubling.hand_over();
+  } else {
+    doubling.exchange();
+  }
+}
+
 }  // namespace
 
+const Exchange kDoubling{needs, emit};
+
 Plan recursive_doubling(const Shape& shape) {
+  if (spans_nodes(shape)) {
+    Shape between = shape;
+    between.credits = std::max<uint16_t>(shape.credits, 2);
+    return flat(Algorithm::recursive_doubling, between, kDoubling);
+  }
   plan::Builder b(Collective::all_reduce, Algorithm::recursive_doubling, shape);
   const int n = b.ranks();
   const int me = b.rank();

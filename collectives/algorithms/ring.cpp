@@ -14,17 +14,114 @@
 // kCredit, in the other direction, counts slots that are free again. Chunk c is summed in the order c, c+1,
 // ..., c-1 by exactly one chain, and copied: all ranks get bitwise the same. Cost: 2(n-1) hops; every rank
 // sends and receives 2(n-1)/n S, to one neighbour only.
+//
+// Between nodes the hops are the same, but a rank folds into a slot of its own and puts from there, and a finished chunk is put from
+// where it is kept, so that the slot it arrived in is free at once. The next rank's credit tells that the put has ended, too.
 #include <array>
+#include <vector>
 
 #include "collectives/algorithms/algorithms.h"
+#include "collectives/algorithms/exchange.h"
 
 namespace tutti::algorithms {
 
 namespace {
+
 enum Pair : uint8_t { kData, kCredit };
+enum Area : uint8_t { kArrived, kSent, kAreas };
+
+Needs needs(int members) {
+  return {.parts = members,
+          .arrivals = kAreas,
+          .partials = false,
+          .kept = false,
+          .uses_per_slice = static_cast<uint32_t>(2 * (members - 1))};
 }
 
+/// One member's hops. Slots and counts of hop h are those of the hop.
+class Hops {
+ public:
+  explicit Hops(const Member& member) : m_(member), b_(member.builder()), n_(member.count()) {}
+
+  /// Hop 0 .. n - 2: my chunk, then partial sums on their way.
+  void pass_partial(int hop) const {
+    const int part = part_of(hop);
+    std::vector<plan::Location> operands = m_.operands(part);
+    if (hop > 0) {
+      await(hop);
+      operands.insert(operands.begin(), arrived(hop));
+    }
+    b_.wait_pair_credit(next(), kCredit, count(hop));
+    plan::Location from = operands[0];
+    if (operands.size() > 1) {
+      from = b_.slot(m_.me(), m_.arrival(kSent), count(hop));
+      b_.reduce(m_.chunk(part), operands, {from}, false);
+    }
+    put(part, from, hop);
+    if (hop > 0) free(hop);
+  }
+
+  /// Hop n - 1: the sum is complete.
+  void finish() const {
+    const int hop = n_ - 1;
+    const int part = part_of(hop);
+    std::vector<plan::Location> operands = m_.operands(part);
+    await(hop);
+    operands.insert(operands.begin(), arrived(hop));
+    b_.wait_pair_credit(next(), kCredit, count(hop));
+    m_.await_readers();
+    m_.finish(part, operands, false);
+    m_.end_contributions();
+    put(part, m_.finished(part), hop);
+    free(hop);
+  }
+
+  /// Hop n .. 2n - 2: finished chunks; the last one is not passed on.
+  void pass_finished(int hop) const {
+    const int part = part_of(hop);
+    const bool last = hop == 2 * (n_ - 1);
+    await(hop);
+    if (!last) b_.wait_pair_credit(next(), kCredit, count(hop));
+    m_.deliver(part, arrived(hop));
+    if (!last) put(part, m_.finished(part), hop);
+    free(hop);
+  }
+
+ private:
+  int next() const { return m_.at(m_.place() + 1); }
+  int prev() const { return m_.at(m_.place() + n_ - 1); }
+  int part_of(int hop) const { return ((m_.place() - hop) % n_ + n_) % n_; }
+  plan::Affine count(int hop) const { return {hop, 0, 2 * (n_ - 1), 0}; }
+  /// What the hop before of the rank before has brought.
+  plan::Location arrived(int hop) const { return b_.slot(m_.me(), m_.arrival(kArrived), count(hop - 1)); }
+  void await(int hop) const { b_.wait_pair(prev(), kData, count(hop - 1)); }
+  void free(int hop) const { b_.signal_pair(prev(), kCredit, count(hop - 1)); }
+  void put(int part, const plan::Location& from, int hop) const {
+    b_.put(m_.chunk(part), from, {b_.slot(next(), m_.arrival(kArrived), count(hop))});
+    b_.signal_pair(next(), kData, count(hop));
+  }
+
+  const Member& m_;
+  plan::Builder& b_;
+  int n_;
+};
+
+void emit(const Member& m) {
+  const Hops hops(m);
+  const int n = m.count();
+  m.await_contributions();
+  for (int hop = 0; hop < n - 1; ++hop) hops.pass_partial(hop);
+  hops.finish();
+  for (int hop = n; hop <= 2 * (n - 1); ++hop) hops.pass_finished(hop);
+  m.publish();
+}
+
+}  // namespace
+
+const Exchange kRing{needs, emit};
+
 Plan ring(const Shape& shape) {
+  if (spans_nodes(shape)) return flat(Algorithm::ring, shape, kRing);
   plan::Builder b(Collective::all_reduce, Algorithm::ring, shape);
   const int n = b.ranks();
   const int me = b.rank();

@@ -19,10 +19,18 @@ uint64_t packet_bytes(const Plan& plan, uint64_t bytes) {
   return plan.packet_areas * packets_for(bytes) * sizeof(Packet);
 }
 
+/// Slots of a plan whose message is one slice.
+uint64_t whole_slots_bytes(const Plan& plan, uint64_t bytes) {
+  return plan.areas * round_up(bytes, kCacheLine);
+}
+
 }  // namespace
 
 bool fits(const Plan& plan, uint64_t count, uint32_t element, const Limits& limits) {
-  if (plan.packet_areas != 0) return packet_bytes(plan, count * element) <= limits.packets_bytes;
+  if (plan.packet_areas != 0) {
+    return packet_bytes(plan, count * element) <= limits.packets_bytes &&
+           whole_slots_bytes(plan, count * element) <= limits.slots_bytes;
+  }
   return plan.areas == 0 || limits.slots_bytes / plan.areas / plan.credits >= kCacheLine;
 }
 
@@ -36,6 +44,12 @@ Binding bind(const Plan& plan, uint64_t count, uint32_t element, const Limits& l
     binding.slices = 1;
     binding.area_bytes = packets_for(count * element) * sizeof(Packet);
     binding.packets_need = plan.packet_areas * binding.area_bytes;
+    // Beside packets inside a node, slots and signals between nodes; an area has one slot, and a channel one raise per use.
+    if (plan.areas != 0) {
+      binding.ticks = plan.uses_per_slice;
+      binding.slot_bytes = round_up(count * element, kCacheLine);
+      binding.slots_need = whole_slots_bytes(plan, count * element);
+    }
     return binding;
   }
   if (count == 0) return binding;

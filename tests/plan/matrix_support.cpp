@@ -1,6 +1,7 @@
 #include "tests/plan/matrix_support.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -19,6 +20,30 @@ bool in_packets(const Team& team) {
   return team.plans[0].packet_areas != 0;
 }
 
+bool is_monotone(const std::vector<uint16_t>& nodes) {
+  return std::is_sorted(nodes.begin(), nodes.end());
+}
+
+/// A ring between nodes begins each chunk at another node, not rank; the second of two trees is mirrored or shifted; and ranks that
+/// stand in no order on their nodes are folded node by node.
+OperandOrder order_of(const Team& team) {
+  switch (team.algorithm) {
+    case Algorithm::ring:
+      return OperandOrder::from_chunk;
+    case Algorithm::hierarchical_ring:
+    case Algorithm::double_binary_tree:
+    case Algorithm::hierarchical_tree:
+      return OperandOrder::any;
+    case Algorithm::hierarchical_small:
+    case Algorithm::hierarchical_direct:
+    case Algorithm::hierarchical_doubling:
+    case Algorithm::hierarchical_halving:
+      return is_monotone(team.nodes) ? OperandOrder::by_rank : OperandOrder::any;
+    default:
+      return OperandOrder::by_rank;
+  }
+}
+
 std::string text(const Scratch& scratch) {
   return fmt::format("slots {} packets {}", scratch.slots_bytes, scratch.packets_bytes);
 }
@@ -26,19 +51,23 @@ std::string text(const Scratch& scratch) {
 }  // namespace
 
 std::string Team::name() const {
-  return fmt::format("{} {} ranks {} root {} credits {}", name_of(collective), name_of(algorithm),
-                     shape.ranks, shape.root, shape.credits);
+  return fmt::format("{} {} ranks {} root {} credits {}{}", name_of(collective), name_of(algorithm),
+                     shape.ranks, shape.root, shape.credits,
+                     nodes.empty() ? "" : fmt::format(" nodes {}", fmt::join(nodes, ",")));
 }
 
-Team make_team(Collective collective, Algorithm algorithm, int ranks, int root, int credits) {
+Team make_team(Collective collective, Algorithm algorithm, int ranks, int root, int credits,
+               const std::vector<uint16_t>& nodes) {
   Team team{collective,
             algorithm,
             {.ranks = static_cast<uint16_t>(ranks),
              .rank = 0,
              .root = static_cast<uint16_t>(root),
              .credits = static_cast<uint16_t>(credits)},
+            nodes,
             {}};
   Shape shape = team.shape;
+  shape.nodes = nodes;
   for (int r = 0; r < ranks; ++r) {
     shape.rank = static_cast<uint16_t>(r);
     team.plans.push_back(algorithms::build(collective, algorithm, shape));
@@ -46,14 +75,17 @@ Team make_team(Collective collective, Algorithm algorithm, int ranks, int root, 
   return team;
 }
 
-std::vector<Team> all_teams(int ranks, int more_credits) {
+std::vector<Team> all_teams(int ranks, int more_credits, const std::vector<uint16_t>& nodes) {
   std::vector<Team> teams;
+  Shape shape{.ranks = static_cast<uint16_t>(ranks)};
+  shape.nodes = nodes;
   for (const Collective collective : {Collective::all_reduce, Collective::broadcast, Collective::barrier}) {
     for (const Algorithm algorithm : algorithms::algorithms_of(collective)) {
+      if (!algorithms::suits(algorithm, shape)) continue;
       const int roots = collective == Collective::broadcast ? ranks : 1;
       for (int root = 0; root < roots; ++root) {
         teams.push_back(make_team(collective, algorithm, ranks, root,
-                                  algorithms::least_credits(algorithm) + more_credits));
+                                  algorithms::least_credits(algorithm) + more_credits, nodes));
       }
     }
   }
@@ -66,7 +98,7 @@ Operation operation(const Team& team, uint64_t count, bool in_place, const Plan*
   if (stand_in != nullptr) operation.plans[stand_in->rank] = stand_in;
   operation.binding = bind(team.plans[0], count, element, kLimits);
   operation.in_place = in_place;
-  operation.order = team.algorithm == Algorithm::ring ? OperandOrder::from_chunk : OperandOrder::by_rank;
+  operation.order = order_of(team);
   return operation;
 }
 

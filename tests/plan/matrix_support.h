@@ -34,16 +34,19 @@ inline constexpr bool kSanitized = false;
 struct Team {
   Collective collective = Collective::all_reduce;
   Algorithm algorithm = Algorithm::local;
-  Shape shape;  // of rank 0
+  Shape shape;                  // of rank 0, without nodes
+  std::vector<uint16_t> nodes;  // by rank; empty: one node
   std::vector<Plan> plans;
 
   std::string name() const;
 };
 
-Team make_team(Collective collective, Algorithm algorithm, int ranks, int root, int credits);
+Team make_team(Collective collective, Algorithm algorithm, int ranks, int root, int credits,
+               const std::vector<uint16_t>& nodes = {});
 
-/// Every algorithm of every collective, every root where there is one, with the fewest credits plus `more_credits`.
-std::vector<Team> all_teams(int ranks, int more_credits);
+/// Every algorithm of every collective that suits the nodes, every root where there is one, with the fewest credits plus
+/// `more_credits`.
+std::vector<Team> all_teams(int ranks, int more_credits, const std::vector<uint16_t>& nodes = {});
 
 /// The team's operation on `count` elements. `stand_in`, if given, replaces the plan of its rank.
 Operation operation(const Team& team, uint64_t count, bool in_place, const Plan* stand_in = nullptr,
