@@ -231,6 +231,7 @@ void mutate(Collective collective, Algorithm algorithm, int ranks, int root, con
 
 void mutate_all(Collective collective, int ranks, const std::vector<int>& which) {
   for (const Algorithm algorithm : algorithms::algorithms_of(collective)) {
+    if (!algorithms::suits(algorithm, {})) continue;
     std::vector<int> roots{0};
     if (collective == Collective::broadcast && ranks <= 3) roots = {0, ranks - 1};
     if (collective == Collective::broadcast && ranks > 3) roots = {1};
