@@ -6,6 +6,7 @@
 #include "tests/catch.h"
 #include "tests/plan/matrix_support.h"
 #include "tests/plan/mutants_support.h"
+#include "tests/plan/port_plans_support.h"
 
 using namespace tutti;
 using namespace tutti::plan;
@@ -13,25 +14,13 @@ using namespace tutti::plan::testing;
 
 namespace {
 
-using Build = void (*)(Builder&);
-using Nodes = std::vector<uint16_t>;
-
-enum : int { kData, kFree };
-
-/// Hand-built plans of an all-reduce, or of a broadcast from rank 0, of one rank for each entry of `nodes`.
 Team hand_built(Collective collective, const Nodes& nodes, Build build, uint16_t credits = 1) {
-  Team team{collective,
-            collective == Collective::broadcast ? Algorithm::one_writer : Algorithm::two_shot,
-            {.ranks = static_cast<uint16_t>(nodes.size()), .credits = credits},
-            {}};
-  for (uint16_t r = 0; r < nodes.size(); ++r) {
-    Shape shape = team.shape;
-    shape.rank = r;
-    shape.nodes = nodes;
-    Builder builder(collective, team.algorithm, shape);
-    build(builder);
-    team.plans.push_back(builder.take());
-  }
+  Team team;
+  team.collective = collective;
+  team.shape = {.ranks = static_cast<uint16_t>(nodes.size()), .credits = credits};
+  team.nodes = nodes;
+  team.plans = build_all(collective, nodes, build, credits);
+  team.algorithm = team.plans[0].algorithm;
   return team;
 }
 
@@ -64,32 +53,6 @@ void drop(Plan& plan, StepKind kind) {
   FAIL("no such step");
 }
 
-/// A broadcast 0 -> 1 -> 2, the last one on another node; rank 1 hands the slot of rank 0's slice on without copying it first.
-void relay(Builder& b) {
-  b.areas(1).claim().block();
-  if (b.rank() == 0) {
-    b.wait_pair_credit(1, kFree).put({}, b.input(), {b.slot(1, 0)}).signal_pair(1, kData);
-    b.copy({}, b.input(), {b.output()});
-  } else if (b.rank() == 1) {
-    b.wait_pair(0, kData).wait_pair_credit(2, kFree);
-    b.put({}, b.slot(1, 0), {b.output(), b.slot(2, 0)}).signal_pair(2, kData);
-    b.flush(2).signal_pair(0, kFree);
-  } else {
-    b.wait_pair(1, kData).copy({}, b.slot(2, 0), {b.output()}).signal_pair(1, kFree);
-  }
-}
-const Nodes kRelayNodes = {0, 0, 1};
-
-/// Two ranks on two nodes send each other their slices; `b.flush` is what in place needs.
-void exchange(Builder& b) {
-  const int peer = 1 - b.rank();
-  const Location operands[] = {b.rank() == 0 ? b.input() : b.slot(b.rank(), 0),
-                               b.rank() == 0 ? b.slot(b.rank(), 0) : b.input()};
-  b.areas(1).claim().block();
-  b.wait_pair_credit(peer, kFree).put({}, b.input(), {b.slot(peer, 0)}).signal_pair(peer, kData);
-  b.wait_pair(peer, kData).flush(peer).reduce({}, operands, {b.output()}, true).signal_pair(peer, kFree);
-}
-
 }  // namespace
 
 TEST_CASE("nodes: a source slot given back before the put has left it is a race") {
@@ -111,7 +74,7 @@ TEST_CASE("nodes: a source slot given back before the put has left it is a race"
 }
 
 TEST_CASE("nodes: in place, an output written while the put still reads it is a race") {
-  const Team sound = hand_built(Collective::all_reduce, {0, 1}, exchange);
+  const Team sound = hand_built(Collective::all_reduce, kExchangeNodes, exchange);
   for (const uint64_t slices : {0, 1, 2, 3}) {
     require_proven(check(sound, slices, false));
     require_proven(check(sound, slices, true));
@@ -294,14 +257,6 @@ TEST_CASE("nodes: a claim that waits for the grant of somebody who waits for its
 
 TEST_CASE("nodes: a claim hears from the nodes of its port targets who has finished with their slots") {
   // Rank 0 tells everybody and hears nothing in return: only the claim says that the slots of the operation before are free.
-  const auto star = [](Builder& b) {
-    b.areas(1).claim().block();
-    for (int peer = 1; peer < b.ranks() && b.rank() == 0; ++peer) {
-      b.put({}, b.input(), {b.slot(peer, 0)}).signal_pair(peer, kData);
-    }
-    if (b.rank() == 0) b.copy({}, b.input(), {b.output()});
-    if (b.rank() != 0) b.wait_pair(0, kData).copy({}, b.slot(b.rank(), 0), {b.output()});
-  };
   const auto too_late = [](Builder& b) {
     b.areas(1);
     if (b.rank() != 0) b.claim();

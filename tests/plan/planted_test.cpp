@@ -20,7 +20,10 @@ using Build = void (*)(Builder&);
 Team hand_built(Collective collective, int ranks, Build build, uint16_t credits = 1) {
   const Algorithm algorithm =
       collective == Collective::broadcast ? Algorithm::one_writer : Algorithm::two_shot;
-  Team team{collective, algorithm, {.ranks = static_cast<uint16_t>(ranks), .credits = credits}, {}};
+  Team team;
+  team.collective = collective;
+  team.algorithm = algorithm;
+  team.shape = {.ranks = static_cast<uint16_t>(ranks), .credits = credits};
   for (int r = 0; r < ranks; ++r) {
     Shape shape = team.shape;
     shape.rank = static_cast<uint16_t>(r);

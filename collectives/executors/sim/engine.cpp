@@ -14,18 +14,34 @@ constexpr int kBlockedShown = 8;
 
 /// Streams of random numbers: lanes first, then ranks.
 constexpr uint64_t kRankStreams = uint64_t{1} << 32;
+
+bool holds(std::span<const uint16_t> ranks, uint16_t rank) {
+  return std::find(ranks.begin(), ranks.end(), rank) != ranks.end();
+}
+
+/// Of all ranks, as the plan knows them; or none.
+std::span<const uint16_t> nodes_of(const plan::Plan& plan) {
+  if (!plan.nodes.empty() && plan.nodes.size() != plan.ranks) {
+    raise(Result::invalid_argument, "simulate: a plan of {} ranks has nodes of {}", plan.ranks,
+          plan.nodes.size());
+  }
+  return plan.nodes;
+}
 }  // namespace
 
 Engine::Engine(std::span<const Operation> operations, const Model& model, const Scratch& scratch)
     : model_(model),
       scratch_(scratch),
       n_(operations.front().plans.size()),
-      network_(static_cast<int>(n_), model),
+      network_(static_cast<int>(n_), model,
+               n_ == 0 ? std::span<const uint16_t>() : nodes_of(operations.front().plans[0])),
       flight_(n_),
       ranks_(n_),
+      nodes_(static_cast<size_t>(network_.nodes())),
       boards_(n_ * plan::kBoardChannels),
       posts_(n_) {
-  for (const Operation& operation : operations) check(operation);
+  for (const Operation& operation : operations) check(operation, operations.front().plans[0].nodes);
+  for (size_t r = 0; r < n_; ++r) ++nodes_[node_of(r)].ranks;
   prepare(operations);
   lanes_.resize(n_ * lanes_per_rank_);
   for (size_t i = 0; i < lanes_.size(); ++i) lanes_[i].noise = Random(model_.seed, i);
@@ -33,7 +49,7 @@ Engine::Engine(std::span<const Operation> operations, const Model& model, const 
   if (data_) memory_ = std::make_unique<Memory>(n_, scratch.slots_bytes, scratch.packets_bytes);
 }
 
-void Engine::check(const Operation& operation) const {
+void Engine::check(const Operation& operation, std::span<const uint16_t> nodes) const {
   if (operation.plans.size() != n_ || n_ == 0) {
     raise(Result::invalid_argument, "simulate: every operation needs the plans of all {} ranks, not of {}",
           n_, operation.plans.size());
@@ -44,6 +60,7 @@ void Engine::check(const Operation& operation) const {
       raise(Result::invalid_argument, "simulate: plan {} is that of rank {} of {}, expected rank {} of {}", r,
             plan.rank, plan.ranks, r, n_);
     }
+    check_ports(operation, plan, nodes);
   }
   const auto one_per_rank = [this](size_t size) { return size == 0 || size == n_; };
   if (!one_per_rank(operation.buffers.size()) || !one_per_rank(operation.delay.size())) {
@@ -55,6 +72,24 @@ void Engine::check(const Operation& operation) const {
   if (!plan::fits(operation.plans[0], operation.count, element, scratch_.limits)) {
     raise(Result::invalid_argument, "simulate: {} bytes do not fit the scratch of algorithm {}",
           operation.count * element, name_of(operation.plans[0].algorithm));
+  }
+}
+
+void Engine::check_ports(const Operation& operation, const plan::Plan& plan,
+                         std::span<const uint16_t> nodes) const {
+  if (!std::equal(plan.nodes.begin(), plan.nodes.end(), nodes.begin(), nodes.end())) {
+    raise(Result::invalid_argument, "simulate: the plan of rank {} has other nodes than the first plan",
+          plan.rank);
+  }
+  if (!plan.nodes.empty() && model_.ranks_per_node != 0) {
+    raise(Result::invalid_argument, "simulate: {} ranks per node, but the plans place them themselves",
+          model_.ranks_per_node);
+  }
+  for (const uint16_t target : plan.port_targets) {
+    const bool known = target < n_ && holds(operation.plans[target].port_sources, plan.rank);
+    if (known && !plan.mapped(plan.rank, target)) continue;
+    raise(Result::invalid_argument, "simulate: rank {} puts to rank {}, which does not expect it", plan.rank,
+          target);
   }
 }
 
@@ -97,6 +132,7 @@ void Engine::prepare(std::span<const Operation> operations) {
     epoch.base = base;
     epoch.slots = take(slots, epoch.binding.slots_need, epoch);
     epoch.packets = take(packets, epoch.binding.packets_need, epoch);
+    epoch.by_node.resize(nodes_.size());
     epoch.flag = (uint64_t{epochs_.size()} + 1) << 32 | kSignature;
     base += epoch.binding.ticks;
     data_ = data_ || !operation.buffers.empty();
@@ -118,11 +154,13 @@ Report Engine::run() {
   if (epochs_.back().retired != n_) deadlock();
   report_.max_in_flight = flight_.most();
   report_.traffic = network_.traffic();
+  report_.cards = network_.cards();
   return std::move(report_);
 }
 
 void Engine::push(Time time, What what, uint32_t subject) {
-  const uint64_t after_deliveries = what == What::deliver ? 0 : uint64_t{1} << 63;
+  const bool of_data = what == What::deliver || what == What::leave;
+  const uint64_t after_deliveries = of_data ? 0 : uint64_t{1} << 63;
   events_.push({time, after_deliveries | order_++, subject, what});
 }
 
@@ -138,6 +176,10 @@ void Engine::handle(const Event& event) {
       return begin(event.subject, event.time);
     case What::end:
       return end(event.subject, event.time);
+    case What::retire:
+      return retire(event.subject, event.time);
+    case What::leave:
+      return leave(event.subject);
     case What::deliver:
       return deliver(event.subject);
   }
@@ -169,7 +211,7 @@ void Engine::enter(size_t rank, Time now) {
 void Engine::start_step(uint32_t lane, Time now) {
   Lane& self = lanes_[lane];
   if (self.cursor.done()) {
-    if (--ranks_[rank_of(lane)].lanes_running == 0) retire(rank_of(lane), now);
+    if (--ranks_[rank_of(lane)].lanes_running == 0) finish(rank_of(lane), now);
     return;
   }
   ++report_.steps;
@@ -188,18 +230,26 @@ void Engine::advance(uint32_t lane, Time now) {
   start_step(lane, now);
 }
 
+/// All lanes have ended: so has the operation, once its puts have left their sources.
+void Engine::finish(size_t rank, Time now) {
+  if (ranks_[rank].left <= now) return retire(rank, now);
+  push(ranks_[rank].left, What::retire, static_cast<uint32_t>(rank));
+}
+
 void Engine::retire(size_t rank, Time now) {
   const size_t index = ranks_[rank].epoch;
   Epoch& epoch = epochs_[index];
   report_.operations[index].exit[rank] = now;
   flight_.settle(rank);
-  epoch.last_rank = rank;
-  epoch.last_time = now;
-  if (++epoch.retired == n_) {
-    for (const uint32_t lane : epoch.parked) {
-      push(now + network_.alpha(static_cast<int>(rank), static_cast<int>(rank_of(lane))), What::resume, lane);
-    }
-    epoch.parked.clear();
+  ++epoch.retired;
+  Node& node = nodes_[node_of(rank)];
+  Retired& retired = epoch.by_node[node_of(rank)];
+  retired.last_rank = rank;
+  retired.last_time = now;
+  if (++retired.ranks == node.ranks) {
+    if (epoch.binding.slots_need != 0) node.emptied.push_back({epoch.slots.end, now});
+    for (const uint32_t lane : retired.parked) push(now + alpha(rank, rank_of(lane)), What::act, lane);
+    retired.parked.clear();
   }
   schedule_entry(rank, index + 1, now);
 }

@@ -30,7 +30,7 @@ void Engine::act(uint32_t lane, Time now) {
     case StepKind::barrier:
       return barrier(lane, now);
     case StepKind::flush:
-      return advance(lane, now);
+      return flush(lane, now);
     case StepKind::copy_packets:
     case StepKind::reduce_packets:
       return await_packets(lane, now);
@@ -42,16 +42,61 @@ void Engine::act(uint32_t lane, Time now) {
   }
 }
 
+// Awaits the ranks of its node, then grants, then awaits the grants of others. A lane that has to wait looks again from the start.
 void Engine::claim(uint32_t lane, Time now) {
-  const size_t from = epoch_of(lane).claimed_from;
-  if (from == kNone) return advance(lane, now);
-  Epoch& awaited = epochs_[from];
-  if (awaited.retired != n_) {
-    awaited.parked.push_back(lane);
-    return;
+  const Epoch& epoch = epoch_of(lane);
+  const size_t me = rank_of(lane);
+  if (epoch.claimed_from != kNone) {
+    Retired& awaited = epochs_[epoch.claimed_from].by_node[node_of(me)];
+    if (awaited.ranks != nodes_[node_of(me)].ranks) {
+      awaited.parked.push_back(lane);
+      return;
+    }
+    const Time seen = awaited.last_time + alpha(awaited.last_rank, me);
+    if (seen > now) return push(seen, What::act, lane);
   }
-  const Time seen = awaited.last_time + alpha(awaited.last_rank, rank_of(lane));
-  push(std::max(now, seen), What::resume, lane);
+  if (epoch.binding.slots_need != 0) {
+    grant(lane, now);
+    for (const uint16_t target : plan_of(lane).port_targets) {
+      if (!await_grant(lane, target, now)) return;
+    }
+  }
+  advance(lane, now);
+}
+
+/// What the own node has retired, once half of the ring is left to those who may put here, or they need it now.
+void Engine::grant(uint32_t lane, Time now) {
+  const size_t me = rank_of(lane);
+  Rank& self = ranks_[me];
+  const std::vector<Node::Emptied>& emptied = nodes_[node_of(me)].emptied;
+  for (; self.heard_of < emptied.size() && emptied[self.heard_of].time + model_.near.alpha <= now;
+       ++self.heard_of) {
+    self.emptied = emptied[self.heard_of].position;
+  }
+  const plan::Extent& slots = epoch_of(lane).slots;
+  for (const uint16_t source : plan_of(lane).port_sources) {
+    Timeline& granted = grants_[me * n_ + source];
+    const bool soon = granted.value() + scratch_.slots_bytes / 2 < slots.end;
+    if ((!soon && granted.value() >= slots.required) || self.emptied <= granted.value()) continue;
+    granted.raise(self.emptied, now, now - model_.far.alpha,
+                  [&](uint32_t waiter) { push(now + alpha(me, source), What::act, waiter); });
+  }
+}
+
+/// True where the grant of `target` has come; otherwise the lane will look again.
+bool Engine::await_grant(uint32_t lane, size_t target, Time now) {
+  const size_t me = rank_of(lane);
+  const uint64_t required = epoch_of(lane).slots.required;
+  if (required == 0) return true;
+  Timeline& granted = grants_[target * n_ + me];
+  const auto given = granted.reached(required);
+  if (!given) {
+    granted.await(lane, required);
+    return false;
+  }
+  const Time seen = *given + alpha(target, me);
+  if (seen > now) push(seen, What::act, lane);
+  return seen <= now;
 }
 
 Timeline& Engine::channel(size_t rank, const Step& step) {
@@ -79,8 +124,13 @@ void Engine::signal(uint32_t lane, Time now) {
          fmt::format("this should be raise {} of the counter", static_cast<int64_t>(expected - base) - 1));
   }
   const Time horizon = now - std::max(model_.near.alpha, model_.far.alpha);
-  counter.raise(value, now, horizon,
-                [&](uint32_t waiter) { push(now + alpha(me, rank_of(waiter)), What::resume, waiter); });
+  Time raised = now;
+  if (step.channel.kind == plan::ChannelKind::pair &&
+      !plan_of(lane).mapped(static_cast<int>(me), step.channel.peer)) {
+    raised = std::max(now, ports_[me * n_ + step.channel.peer].crossed);
+  }
+  counter.raise(value, raised, horizon,
+                [&](uint32_t waiter) { push(raised + alpha(me, rank_of(waiter)), What::resume, waiter); });
   advance(lane, now);
 }
 
@@ -106,6 +156,11 @@ void Engine::barrier(uint32_t lane, Time now) {
   if (waiting.size() < plan_of(lane).lanes.size()) return;
   for (const uint32_t each : waiting) push(now, What::resume, each);
   waiting.clear();
+}
+
+void Engine::flush(uint32_t lane, Time now) {
+  const Time left = ports_[rank_of(lane) * n_ + lanes_[lane].cursor.step().channel.peer].left;
+  push(std::max(now, left), What::resume, lane);
 }
 
 void Engine::await_packets(uint32_t lane, Time now) {
@@ -161,14 +216,17 @@ Time Engine::book(uint32_t lane, Time now) {
   for (const Location& source : plan.srcs(step)) {
     touched += size_at(source);
     if (source.rank == me) continue;
-    last = std::max(last, network_.send(source.rank, static_cast<int>(me), size_at(source), now));
+    last = std::max(last, network_.send(source.rank, static_cast<int>(me), size_at(source), now).crossed);
     request = std::max(request, alpha(source.rank, me));
   }
+  const Location* const apart = posted(lane);
   for (const Location& target : plan.dsts(step)) {
+    if (&target == apart) continue;
     touched += size_at(target);
     if (target.rank == me) continue;
-    last = std::max(last, network_.send(static_cast<int>(me), target.rank, size_at(target), now));
+    last = std::max(last, network_.send(static_cast<int>(me), target.rank, size_at(target), now).crossed);
   }
+  if (apart != nullptr && step.dsts == 1) return last + request;  // nothing passes through the lane
   return std::max(last, now + duration_of(touched, model_.memory)) + request;
 }
 
@@ -181,12 +239,13 @@ void Engine::begin(uint32_t lane, Time now) {
     }
   }
   if (!epoch_of(lane).operation->buffers.empty()) load(lane);
+  if (posted(lane) != nullptr) put(lane, now);
   push(book(lane, now), What::end, lane);
 }
 
 void Engine::end(uint32_t lane, Time now) {
   const Step& step = lanes_[lane].cursor.step();
-  if (elements(lane) != 0) {
+  if (elements(lane) != 0 && posted(lane) == nullptr) {
     for (const Location& source : plan_of(lane).srcs(step)) {
       if (source.space == Space::slots)
         flight_.read(source.rank, window_offset(lane, source), rank_of(lane), now);
@@ -252,7 +311,9 @@ void Engine::store(uint32_t lane, Time now) {
   }
   const size_t size = self.move.result_bytes();
   if (size == 0) return;
+  const Location* const apart = posted(lane);
   for (const Location& target : plan_of(lane).dsts(step)) {
+    if (&target == apart) continue;
     const Time visible = now + alpha(rank_of(lane), target.rank);
     if (visible == now) {
       std::memcpy(address(lane, target), self.move.result(), size);
@@ -262,7 +323,7 @@ void Engine::store(uint32_t lane, Time now) {
   }
 }
 
-void Engine::send_data(std::byte* to, const std::byte* from, size_t size, Time visible) {
+uint32_t Engine::new_delivery(std::byte* to, size_t size) {
   if (free_deliveries_.empty()) {
     free_deliveries_.push_back(static_cast<uint32_t>(deliveries_.size()));
     deliveries_.emplace_back();
@@ -273,14 +334,60 @@ void Engine::send_data(std::byte* to, const std::byte* from, size_t size, Time v
   delivery.to = to;
   delivery.size = size;
   delivery.bytes.resize(size);
-  std::memcpy(delivery.bytes.data(), from, size);
+  return index;
+}
+
+void Engine::send_data(std::byte* to, const std::byte* from, size_t size, Time visible) {
+  const uint32_t index = new_delivery(to, size);
+  std::memcpy(deliveries_[index].bytes.data(), from, size);
   push(visible, What::deliver, index);
+}
+
+/// The second half of a posted put is read when the last byte leaves its source, the first half when it was posted.
+void Engine::leave(uint32_t index) {
+  Delivery& delivery = deliveries_[index];
+  const size_t half = delivery.size / 2;
+  std::memcpy(delivery.bytes.data() + half, delivery.from + half, delivery.size - half);
+  push(delivery.there, What::deliver, index);
 }
 
 void Engine::deliver(uint32_t index) {
   Delivery& delivery = deliveries_[index];
   std::memcpy(delivery.to, delivery.bytes.data(), delivery.size);
   free_deliveries_.push_back(index);
+}
+
+// ---- Puts to other nodes
+
+const Location* Engine::posted(uint32_t lane) {
+  const Step& step = lanes_[lane].cursor.step();
+  if (step.kind != StepKind::put) return nullptr;
+  const plan::Plan& plan = plan_of(lane);
+  const Location& last = plan.dsts(step).back();
+  return plan.mapped(plan.rank, last.rank) ? nullptr : &last;
+}
+
+void Engine::put(uint32_t lane, Time now) {
+  const uint64_t bytes = elements(lane) * epoch_of(lane).binding.element;
+  if (bytes == 0) return;
+  const size_t me = rank_of(lane);
+  const Location& source = plan_of(lane).srcs(lanes_[lane].cursor.step())[0];
+  const Location& target = *posted(lane);
+  const Crossing crossing = network_.send(static_cast<int>(me), target.rank, bytes, now);
+  Port& port = ports_[me * n_ + target.rank];
+  port.left = std::max(port.left, crossing.left);
+  port.crossed = std::max(port.crossed, crossing.crossed);
+  ranks_[me].left = std::max(ranks_[me].left, crossing.left);
+  if (source.space == Space::slots) {
+    flight_.read(source.rank, window_offset(lane, source), me, crossing.left);
+  }
+  if (epoch_of(lane).operation->buffers.empty()) return;
+  const uint32_t index = new_delivery(address(lane, target), bytes);
+  Delivery& delivery = deliveries_[index];
+  delivery.from = address(lane, source);
+  delivery.there = crossing.crossed + alpha(me, target.rank);
+  std::memcpy(delivery.bytes.data(), delivery.from, bytes / 2);
+  push(crossing.left, What::leave, index);
 }
 
 }  // namespace tutti::sim

@@ -10,14 +10,18 @@
 //   push            what a step writes into a peer's window is there one alpha after the step has ended
 //   signal          costs the raiser nothing more; it is seen one alpha later, never before the data pushed earlier
 //   packets         data and flag travel together: a packet posted at t is in a reader's hands at t + alpha + bytes / beta
+//   between nodes   a put is posted: its lane goes on at once, the bytes cross as soon as the cards are free, and leave their
+//                   source meanwhile; a signal is seen one alpha later, and never before the puts of its rank to that peer
 //
-// Links. Ranks are placed on nodes in order, `ranks_per_node` each. On a node, every ordered pair of ranks has a
-// link of its own (`near`). Between nodes all traffic of a node passes its network card (`far`): one transfer out
-// and one transfer in at a time, so that many senders to one receiver queue up: incast.
+// Links. Ranks are placed on nodes as their plans say; where the plans know of one node only, in order, `ranks_per_node` each.
+// On a node, every ordered pair of ranks has a link of its own (`near`). Between nodes all traffic of a node passes its network
+// card (`far`): one transfer out and one transfer in at a time, so that many senders to one receiver queue up: incast. A
+// transfer goes in as it comes out, as fast as the slower of the two cards lets it; each is busy for its own time only.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
+#include <vector>
 
 namespace tutti::sim {
 
@@ -48,7 +52,8 @@ struct Model {
   double memory = 40;
   Link near = {50 * kNanosecond, 10};
   Link far = {2 * kMicrosecond, 12.5};
-  int ranks_per_node = 0;  // 0: all ranks on one node
+  int ranks_per_node = 0;           // 0: all ranks on one node, or where the plans say
+  std::vector<double> card_factor;  // by node: which part of far.beta its card has; 1 where missing
   Noise noise;
   Time arrival = 0;  // mean of the exponentially distributed delay with which a rank enters an operation
   Time gap = 0;      // what every rank does between two operations

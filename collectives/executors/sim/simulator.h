@@ -3,7 +3,8 @@
 // The plans are the same objects that the host executes, walked by the same cursor, bound by the same closed
 // expressions, with scratch from the same ring, claimed and retired as there. What a step costs is in
 // sim/model.h. Operations follow each other on every rank as on a communicator: a rank enters the next as soon
-// as it has left the one before (and the model's gap and arrival delay have passed), whatever the others do.
+// as it has left the one before (and the model's gap and arrival delay have passed), whatever the others do. Between nodes
+// puts are posted, flushed and waited for at the end of an operation, and claims grant and await grants.
 //
 // Two uses: to see how a plan behaves where no machine is at hand (latency, tail under noise, incast, slices in
 // flight), for which only the plans are needed; and to check what it computes, with memory for the messages.
@@ -67,9 +68,10 @@ struct Outcome {
 struct Report {
   std::vector<Outcome> operations;
   std::vector<uint32_t>
-      max_in_flight;             // by receiver: slices written for it that it has not yet finished reading
-  std::vector<Traffic> traffic;  // all pairs of ranks that exchanged bytes
-  uint64_t steps = 0;            // executed by all ranks
+      max_in_flight;               // by receiver: slices written for it that it has not yet finished reading
+  std::vector<Traffic> traffic;    // all pairs of ranks that exchanged bytes
+  std::vector<CardTraffic> cards;  // by node: what crossed between nodes
+  uint64_t steps = 0;              // executed by all ranks
 
   bool operator==(const Report&) const = default;
 };
