@@ -54,7 +54,7 @@ void send_sizes(Rank& me) {
       expect(inbox.line.tag == (7 << 8 | i) && inbox.latest.epoch == i + 1 && inbox.latest.call == 5 &&
                  inbox.latest.count == bytes && inbox.latest.signature == (7 << 8 | i),
              "what came beside the counter is wrong");
-      me.port(peer).signal(1, i + 1, {});
+      me.port(peer).signal(1, i + 1, {.tag = 7 << 8 | i, .epoch = i + 1, .call = 5, .count = bytes});
     }
     for (int peer = 0; peer < me.ranks(); ++peer) {
       if (peer == me.rank()) continue;

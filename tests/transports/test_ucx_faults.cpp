@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 #include "tests/catch.h"
 #include "tests/transports/ranks.h"
@@ -46,6 +47,9 @@ class Stranger {
     params.flags = UCP_EP_CLOSE_FLAG_FORCE;
     const ucs_status_ptr_t closing = ucp_ep_close_nbx(endpoint_, &params);
     if (closing != nullptr && !UCS_PTR_IS_ERR(closing)) wait(closing);
+    for (const ucs_status_ptr_t sent : requests_) {
+      if (sent != nullptr && !UCS_PTR_IS_ERR(sent)) ucp_request_free(sent);
+    }
   }
   Stranger(const Stranger&) = delete;
   Stranger& operator=(const Stranger&) = delete;
@@ -70,9 +74,6 @@ class Stranger {
     while (ucp_request_check_status(request) == UCS_INPROGRESS && now_ns() < end)
       ucp_worker_progress(worker_.get());
     ucp_request_free(request);
-    for (const ucs_status_ptr_t sent : requests_) {
-      if (sent != nullptr && !UCS_PTR_IS_ERR(sent)) ucp_request_free(sent);
-    }
   }
 
   ucx::Worker worker_;
@@ -186,7 +187,6 @@ TEST_CASE("strangers are ignored; a broken peer is named", "[ucx][faults]") {
       make_ucx_transport({.rank = 0, .ranks = 3, .slots = slots.data(), .slots_bytes = slots.size()});
   const ucx::Address address = ucx::unpack(transport->address());
   Stranger stranger(address);
-  const std::array<std::byte, 512> data = {};
   const auto is_unharmed = [&] {
     return transport->failure().rank < 0 &&
            std::ranges::all_of(slots, [](std::byte b) { return b == std::byte{}; });

@@ -12,32 +12,54 @@ namespace tutti::ucx {
 
 namespace {
 
+/// A setting of UCX_<prefix><name>.
 struct Setting {
+  const char* prefix;
   const char* name;
   const char* value;
 };
 
-// What differs from UCX's defaults, where the user has not said otherwise with the variable UCX_<name>.
+// What differs from UCX's defaults, where the user has not said otherwise in the environment.
 constexpr Setting kSettings[] = {
     // Ranks of one node have their windows; UCX would find shared memory even between network namespaces.
-    {"TLS", "^sm,self"},
-    // A message of transport.cpp's kMessageBytes fits one segment in and out, so UCX never has to put it together again.
-    {"TCP_TX_SEG_SIZE", "64k"},
-    {"TCP_RX_SEG_SIZE", "256k"},
-    // A rank may have many peers over TCP; the default limit of 256 would rule it out beyond.
-    {"TCP_MAX_NUM_EPS", "inf"},
+    {"", "TLS", "^sm,self"},
+    // Of an idle connection, whether the other end is still there.
+    {"", "KEEPALIVE_INTERVAL", "4s"},
+    // A message of kMessageBytes fits one segment in and out, so UCX never has to put it together again.
+    {"TCP_", "TX_SEG_SIZE", "64k"},
+    {"TCP_", "RX_SEG_SIZE", "256k"},
     // An idle connection whose other end has vanished is noticed within about ten seconds.
-    {"TCP_KEEPIDLE", "4s"},
-    {"TCP_KEEPINTVL", "2s"},
-    {"TCP_KEEPCNT", "3"},
-    {"KEEPALIVE_INTERVAL", "4s"},
+    {"TCP_", "KEEPIDLE", "4s"},
+    {"TCP_", "KEEPINTVL", "2s"},
+    {"TCP_", "KEEPCNT", "3"},
 };
+
+/// UCX complains of settings for a network that it was told not to use.
+bool may_use_tcp() {
+  const char* const networks = std::getenv("UCX_TLS");
+  if (networks == nullptr) return true;
+  const std::string_view list(networks);
+  const bool is_named = list.find("tcp") != std::string_view::npos || list == "all";
+  return list.starts_with('^') != is_named;
+}
+
+/// Before 1.17 ucp_config_modify() wants the names of a network's settings without their prefix.
+bool wants_prefix() {
+  unsigned major = 0;
+  unsigned minor = 0;
+  unsigned release = 0;
+  ucp_get_version(&major, &minor, &release);
+  return major > 1 || minor >= 17;
+}
 
 class Config {
  public:
   Config() {
     require(ucp_config_read(nullptr, nullptr, &config_), "reading its configuration");
-    for (const Setting& setting : kSettings) apply(setting);
+    const bool has_tcp = may_use_tcp();
+    for (const Setting& setting : kSettings) {
+      if (*setting.prefix == '\0' || has_tcp) apply(setting);
+    }
   }
   ~Config() { ucp_config_release(config_); }
   Config(const Config&) = delete;
@@ -46,11 +68,12 @@ class Config {
 
  private:
   void apply(const Setting& setting) {
-    if (std::getenv((std::string("UCX_") + setting.name).c_str()) != nullptr) return;
-    const ucs_status_t status = ucp_config_modify(config_, setting.name, setting.value);
+    const std::string full = std::string(setting.prefix) + setting.name;
+    if (std::getenv(("UCX_" + full).c_str()) != nullptr) return;
+    const char* const name = wants_prefix() ? full.c_str() : setting.name;
+    const ucs_status_t status = ucp_config_modify(config_, name, setting.value);
     if (status != UCS_OK)
-      log(Level::debug, "UCX does not take {}={}: {}", setting.name, setting.value,
-          ucs_status_string(status));
+      log(Level::debug, "UCX does not take {}={}: {}", full, setting.value, ucs_status_string(status));
   }
 
   ucp_config_t* config_ = nullptr;

@@ -58,9 +58,14 @@ UcxPort::UcxPort(UcxTransport& transport, int peer, const Address& address)
       remote_bytes_(address.slots_bytes) {}
 
 UcxPort::~UcxPort() {
+  release();
+}
+
+void UcxPort::release() {
   const uint64_t end = now_ns() + transport_.settings().close_ns;
   while (!close() && now_ns() < end) ucp_worker_progress(transport_.worker());
-  if (rkey_ != nullptr) ucp_rkey_destroy(rkey_);
+  closing_ = nullptr;  // where it is still open, it ends with the worker
+  if (rkey_ != nullptr) ucp_rkey_destroy(std::exchange(rkey_, nullptr));
 }
 
 void UcxPort::connect(const Address& address) {
@@ -71,6 +76,7 @@ void UcxPort::connect(const Address& address) {
   params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
   params.err_handler = {.cb = on_error, .arg = this};
   require(ucp_ep_create(transport_.worker(), &params, &endpoint_), "connecting");
+  is_tcp_ = route().starts_with("tcp");
   choose_way(address);
 }
 
@@ -121,7 +127,7 @@ void UcxPort::post_one_sided(const std::byte* source, size_t bytes, uint64_t off
   request.bytes = bytes;
   unflushed_ = true;
   one_sided_ += bytes;
-  ++posted_;
+  one_sided_end_ = ++posted_;
   const ucp_request_param_t params = parameters(request);
   note(request, ucp_put_nbx(endpoint_, source, bytes, remote_slots_ + offset, rkey_, &params));
 }
@@ -206,6 +212,7 @@ void UcxPort::flush_one_sided() {
 
 void UcxPort::transmit(Request& request) {
   ++posted_;
+  ++undone_;
   ucp_request_param_t params = parameters(request);
   params.op_attr_mask |= UCP_OP_ATTR_FIELD_FLAGS;
   params.flags = UCP_AM_SEND_FLAG_EAGER;
@@ -224,6 +231,9 @@ void UcxPort::note(Request& request, ucs_status_ptr_t answer) {
 void UcxPort::finish(Request& request, ucs_status_t status) {
   switch (request.kind) {
     case Request::Kind::message:
+      --undone_;
+      end(request.bytes);
+      break;
     case Request::Kind::put:
       end(request.bytes);
       break;
@@ -267,17 +277,22 @@ void UcxPort::push() {
 
 bool UcxPort::drained() {
   if (broken_) return true;
+  if (drained_ == posted_ && pending_bytes_ == 0 && queue_ == nullptr) return true;
   push();
   if (broken_) return true;
-  if (queue_ != nullptr) return false;
-  if (drained_ != posted_ && !draining_) {
-    draining_ = true;
-    Request& request = transport_.requests().take(*this, Request::Kind::drain);
-    request.mark = posted_;
-    const ucp_request_param_t params = parameters(request);
-    note(request, ucp_ep_flush_nbx(endpoint_, &params));
-  }
-  return drained_ == posted_ || broken_;
+  if (queue_ == nullptr && drained_ != posted_ && !draining_) start_draining();
+  return (drained_ == posted_ && queue_ == nullptr) || broken_;
+}
+
+void UcxPort::start_draining() {
+  const bool flush = !is_tcp_ || one_sided_end_ > drained_;
+  if (!flush && undone_ != 0) return;  // a mark might overtake them
+  draining_ = true;
+  Request& request = transport_.requests().take(*this, Request::Kind::drain);
+  request.mark = posted_;
+  const ucp_request_param_t params = parameters(request);
+  note(request, flush ? ucp_ep_flush_nbx(endpoint_, &params)
+                      : ucp_am_send_nbx(endpoint_, kMarkId, nullptr, 0, nullptr, 0, &params));
 }
 
 bool UcxPort::close() {

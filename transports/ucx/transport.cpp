@@ -52,6 +52,9 @@ UcxTransport::UcxTransport(const UcxSettings& settings)
   params.cb = on_message;
   params.arg = this;
   require(ucp_worker_set_am_recv_handler(worker_.get(), &params), "listening for messages");
+  params.id = kMarkId;
+  params.cb = [](void*, const void*, size_t, void*, size_t, const ucp_am_recv_param_t*) { return UCS_OK; };
+  require(ucp_worker_set_am_recv_handler(worker_.get(), &params), "listening for marks");
   if (settings.put == UcxPut::message || settings.slots_bytes == 0) return;
   try {
     registration_.emplace(worker_.context(), settings.slots, settings.slots_bytes);
@@ -63,7 +66,13 @@ UcxTransport::UcxTransport(const UcxSettings& settings)
 
 UcxTransport::~UcxTransport() {
   say_goodbye();
-  close_ports();
+  // All are closed at once, so that they share the time that it may take.
+  for (const auto& port : ports_) {
+    if (port != nullptr) port->close();
+  }
+  for (const auto& port : ports_) {
+    if (port != nullptr) port->release();
+  }
 }
 
 std::string UcxTransport::address() const {
@@ -192,16 +201,6 @@ void UcxTransport::say_goodbye() {
     if (std::ranges::all_of(ports_, is_done) || now_ns() >= end) return;
     pollfd entry = {worker_.descriptor(), POLLIN, 0};
     if (arm()) poll(&entry, 1, 1);
-  }
-}
-
-void UcxTransport::close_ports() {
-  const uint64_t end = now_ns() + settings_.close_ns;
-  for (;;) {
-    bool all = true;
-    for (const auto& port : ports_) all = (port == nullptr || port->close()) && all;
-    if (all || now_ns() >= end) return;
-    ucp_worker_progress(worker_.get());
   }
 }
 

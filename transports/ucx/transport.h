@@ -6,6 +6,11 @@
 // A put that goes as a message is first only remembered: the signal that follows it takes it along. Another put, or the next
 // advance(), sends it on its own.
 //
+// Drained. UCX's own flush over TCP asks the peer's UCX for an answer, which comes only when the peer is advanced. But UCX's TCP takes
+// a message only when everything before it has been written to the socket. So once all frames are done, an empty message, a *mark*,
+// is sent after them: when UCX has taken it, they are on their way. Where puts went one-sidedly, and over other networks
+// (where the hardware answers), a flush is what it takes.
+//
 // What UCX calls back (a send is done, a peer is gone, a message has come) happens inside advance(), or in a call
 // of the port, and only notes things down: none of it throws, and none of it closes an endpoint.
 #pragma once
@@ -31,16 +36,17 @@ inline constexpr size_t kMessageBytes = 60 * 1024;
 /// From here on a slice goes one-sidedly where the network does that in hardware.
 inline constexpr size_t kOneSidedBytes = 16 * 1024;
 
-/// Of the active messages.
+/// Of the active messages: frames, and marks, which are empty and mean nothing to their receiver.
 inline constexpr unsigned kMessageId = 1;
+inline constexpr unsigned kMarkId = 2;
 
 class UcxPort;
 class UcxTransport;
 
 /// Something that UCX has been asked for and that ends later. Recycled, so that nothing is allocated per message.
 struct Request {
-  enum class Kind : uint8_t { message, put, flush, drain };
-  Frame frame;  // message: stays in place while UCX reads it
+  enum class Kind : uint8_t { message, put, flush, drain };  // drain: a mark or a flush
+  Frame frame;                                               // message: stays in place while UCX reads it
   const std::byte* source = nullptr;
   size_t bytes = 0;
   uint64_t mark =
@@ -93,6 +99,8 @@ class UcxPort final : public Port {
   void lose(const char* why);
   /// Starts closing the endpoint; true when it is closed.
   bool close();
+  /// Closes it, for as long as the settings allow, and gives back what belongs to UCX.
+  void release();
   /// A request has ended.
   void finish(Request& request, ucs_status_t status);
 
@@ -105,6 +113,7 @@ class UcxPort final : public Port {
   void transmit(Request& request);
   void post_one_sided(const std::byte* source, size_t bytes, uint64_t offset);
   void flush_one_sided();
+  void start_draining();
   void choose_way(const Address& address);
   /// What UCX has answered to a request: ended, failed, or to be called back.
   void note(Request& request, ucs_status_ptr_t answer);
@@ -132,9 +141,12 @@ class UcxPort final : public Port {
   bool unflushed_ = false;     // one-sided puts were posted after the last flush
   uint64_t flushes_ = 0;       // issued
   uint64_t flushes_done_ = 0;  // all up to here are done
-  uint64_t posted_ = 0;        // everything given to UCX so far, counted
-  uint64_t one_sided_ = 0;     // bytes put one-sidedly that no frame has told of
-  uint64_t drained_ = 0;       // posted_ up to which UCX holds nothing back
+  bool is_tcp_ = false;
+  uint64_t undone_ = 0;         // messages given to UCX that have not ended
+  uint64_t one_sided_end_ = 0;  // posted_ after the latest one-sided put
+  uint64_t posted_ = 0;         // everything given to UCX so far, counted
+  uint64_t one_sided_ = 0;      // bytes put one-sidedly that no frame has told of
+  uint64_t drained_ = 0;        // posted_ up to which UCX holds nothing back
   bool draining_ = false;
 
   uint64_t in_flight_ = 0;   // bytes whose source is in use
@@ -176,7 +188,6 @@ class UcxTransport final : public PortTransport {
   Receiver& receiver(int peer);
   std::string name_of(int peer) const;
   void say_goodbye();
-  void close_ports();
 
   const UcxSettings settings_;
   const uint64_t key_;
