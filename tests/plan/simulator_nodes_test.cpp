@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "collectives/algorithms/algorithms.h"
 #include "collectives/executors/sim/simulator.h"
 #include "core/error.h"
 #include "core/sync.h"
@@ -60,7 +61,8 @@ float value(size_t rank, uint64_t i, size_t operation) {
 }
 
 /// Runs the plans a few times in a row; returns how many elements are wrong.
-uint64_t wrong_after(const std::vector<Plan>& plans, uint64_t count, bool in_place, uint64_t seed) {
+uint64_t wrong_after(const std::vector<Plan>& plans, uint64_t count, bool in_place, uint64_t seed,
+                     const sim::Scratch& scratch = small_scratch()) {
   constexpr size_t kOperations = 6;
   const size_t n = plans.size();
   std::vector<std::vector<float>> inputs(kOperations * n, std::vector<float>(count + 1));
@@ -75,11 +77,11 @@ uint64_t wrong_after(const std::vector<Plan>& plans, uint64_t count, bool in_pla
     }
     operations.push_back({.plans = plans, .count = count, .buffers = buffers[k]});
   }
-  sim::simulate(operations, noisy(seed), small_scratch());
+  sim::simulate(operations, noisy(seed), scratch);
   uint64_t wrong = 0;
   for (size_t k = 0; k < kOperations; ++k) {
     for (uint64_t i = 0; i < count; ++i) {
-      float expected = value(0, i, k);
+      float expected = value(plans[0].root, i, k);
       for (size_t r = 1; r < n && plans[0].collective == Collective::all_reduce; ++r)
         expected += value(r, i, k);
       for (size_t r = 0; r < n; ++r) wrong += (in_place ? inputs : outputs)[k * n + r][i] == expected ? 0 : 1;
@@ -98,6 +100,30 @@ void drop(Plan& plan, StepKind kind) {
     if (plan.steps[i].kind == kind) return drop_step(plan, i);
   }
   FAIL("no such step");
+}
+
+/// All algorithms of a collective that suit the nodes.
+std::vector<plan::Algorithm> suiting(Collective collective, const Nodes& nodes) {
+  std::vector<plan::Algorithm> suiting;
+  const plan::Shape shape{.ranks = static_cast<uint16_t>(nodes.size()), .nodes = nodes};
+  for (const plan::Algorithm algorithm : algorithms::algorithms_of(collective)) {
+    if (algorithms::suits(algorithm, shape)) suiting.push_back(algorithm);
+  }
+  return suiting;
+}
+
+std::vector<Plan> plans_of(Collective collective, plan::Algorithm algorithm, const Nodes& nodes,
+                           uint16_t root = 0) {
+  std::vector<Plan> plans;
+  for (uint16_t r = 0; r < nodes.size(); ++r) {
+    plans.push_back(algorithms::build(collective, algorithm,
+                                      {.ranks = static_cast<uint16_t>(nodes.size()),
+                                       .rank = r,
+                                       .root = root,
+                                       .credits = 4,
+                                       .nodes = nodes}));
+  }
+  return plans;
 }
 
 /// Some timing out of many in which the plans give wrong numbers.
@@ -144,6 +170,57 @@ TEST_CASE("nodes: without its flush a put sends what came later") {
   REQUIRE_FALSE(goes_wrong(plans, true));
   for (Plan& plan : plans) drop(plan, StepKind::flush);
   CHECK(goes_wrong(plans, true));
+}
+
+TEST_CASE("nodes: every algorithm computes what it promises") {
+  // The rings turn around several times in the operations of one run.
+  const sim::Scratch scratch{
+      .slots_bytes = 64 << 10,
+      .packets_bytes = 64 << 10,
+      .limits = {.slots_bytes = 16 << 10, .packets_bytes = 16 << 10, .max_slice_bytes = 128}};
+  size_t algorithms = 0;
+  for (const Nodes& nodes :
+       {Nodes{0, 1}, Nodes{0, 0, 1}, Nodes{0, 1, 0, 1}, Nodes{0, 0, 0, 1, 1, 1, 1, 1, 2}}) {
+    for (const Collective collective : {Collective::all_reduce, Collective::broadcast}) {
+      for (const plan::Algorithm algorithm : suiting(collective, nodes)) {
+        ++algorithms;
+        const auto root = static_cast<uint16_t>(collective == Collective::broadcast ? nodes.size() - 1 : 0);
+        const std::vector<Plan> plans = plans_of(collective, algorithm, nodes, root);
+        for (const uint64_t count : {1, 37, 700}) {
+          if (!plan::fits(plans[0], count, sizeof(float), scratch.limits)) continue;
+          INFO(name_of(collective) << " " << name_of(algorithm) << " ranks " << nodes.size() << " count "
+                                   << count);
+          CHECK(wrong_after(plans, count, count % 2 == 0, count, scratch) == 0);
+        }
+      }
+    }
+  }
+  CHECK(algorithms >= 4 * 8);
+}
+
+TEST_CASE(
+    "nodes: hierarchical all-reduce moves 2(N-1)/N S through each card, broadcast S into each receiving "
+    "node") {
+  // One chunk has the length of all others: a multiple of a cache line for any cutting into up to 4 * 3 * 4 chunks.
+  const uint64_t bytes = 48 * 4096;
+  for (const Nodes& nodes :
+       {Nodes{0, 0, 1, 1}, Nodes{0, 0, 1, 1, 2, 2}, Nodes{0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3}}) {
+    const uint64_t n = nodes.back() + uint64_t{1};
+    for (const auto algorithm : {plan::Algorithm::hierarchical_direct, plan::Algorithm::hierarchical_ring}) {
+      const sim::Report report = once(plans_of(Collective::all_reduce, algorithm, nodes), bytes, {});
+      INFO(name_of(algorithm) << " nodes " << n);
+      const uint64_t bound = 2 * (n - 1) * bytes / n;
+      CHECK(report.cards == std::vector<sim::CardTraffic>(n, {bound, bound}));
+    }
+    for (const auto algorithm : {plan::Algorithm::hierarchical_chain, plan::Algorithm::hierarchical_binomial,
+                                 plan::Algorithm::hierarchical_scatter}) {
+      const sim::Report report = once(plans_of(Collective::broadcast, algorithm, nodes), bytes, {});
+      INFO(name_of(algorithm) << " nodes " << n);
+      REQUIRE(report.cards.size() == n);
+      CHECK(report.cards[0].received == 0);
+      for (size_t node = 1; node < n; ++node) CHECK(report.cards[node].received == bytes);
+    }
+  }
 }
 
 TEST_CASE("nodes: a put takes alpha + S/beta, a slow card in proportion") {
