@@ -27,15 +27,23 @@ class Writer {
     std::string text = fmt::format("{:<{}}", name_of(step.kind), width);
     if (step.kind == StepKind::signal || step.kind == StepKind::wait) {
       text += channel_step(step);
+    } else if (step.kind == StepKind::flush) {
+      text += fmt::format(" port {}->{}", plan_.rank, step.channel.peer);
     } else if (step.dsts != 0) {
       text += moves(step);
     }
     if (step.final) text += " (final)";
+    if (is_posted(step)) text += " (port)";
     text.erase(text.find_last_not_of(' ') + 1);
     return text;
   }
 
  private:
+  bool is_posted(const Step& step) const {
+    return step.kind == StepKind::put && step.dsts != 0 && plan_.dsts(step).back().rank < plan_.ranks &&
+           !plan_.mapped(plan_.rank, plan_.dsts(step).back().rank);
+  }
+
   std::string value(const Affine& a) const {
     return numbers_ ? std::to_string(a.at(round_, slice_)) : describe(a);
   }
@@ -136,6 +144,46 @@ std::string counted(uint64_t n, std::string_view noun) {
   return fmt::format("{} {}{}", n, noun, n == 1 ? "" : "s");
 }
 
+/// "0-2", "1, 5-7".
+std::string ranges(const std::vector<int>& ranks) {
+  std::string text;
+  for (size_t i = 0; i < ranks.size();) {
+    size_t end = i + 1;
+    while (end < ranks.size() && ranks[end] == ranks[end - 1] + 1) ++end;
+    if (!text.empty()) text += ", ";
+    text += std::to_string(ranks[i]);
+    if (end - i > 1) text += fmt::format("{}{}", end - i > 2 ? "-" : ", ", ranks[end - 1]);
+    i = end;
+  }
+  return text;
+}
+
+std::vector<int> ranks_of(const Plan& plan, int node) {
+  std::vector<int> ranks;
+  for (size_t r = 0; r < plan.nodes.size(); ++r) {
+    if (plan.nodes[r] == node) ranks.push_back(static_cast<int>(r));
+  }
+  return ranks;
+}
+
+int nodes_of(const Plan& plan) {
+  return plan.nodes.empty() ? 1 : *std::max_element(plan.nodes.begin(), plan.nodes.end()) + 1;
+}
+
+void write_nodes(std::string& text, const Plan& plan) {
+  Text out(text);
+  const int own = plan.nodes[plan.rank];
+  for (int node = 0; node < nodes_of(plan); ++node) {
+    fmt::format_to(out, "  node {:<3} ranks {}{}\n", node, ranges(ranks_of(plan, node)),
+                   node == own ? ", this one among them" : "");
+  }
+  const auto list = [](const std::vector<uint16_t>& ranks) {
+    return ranks.empty() ? "nobody" : ranges({ranks.begin(), ranks.end()});
+  };
+  fmt::format_to(out, "  ports    puts to {}; may be put to by {}\n", list(plan.port_targets),
+                 list(plan.port_sources));
+}
+
 void write_header(std::string& text, const Plan& plan) {
   Text out(text);
   fmt::format_to(out, "{} {}, rank {} of {}", name_of(plan.collective), name_of(plan.algorithm), plan.rank,
@@ -151,6 +199,7 @@ void write_header(std::string& text, const Plan& plan) {
   if (plan.packet_areas != 0)
     fmt::format_to(out, "  window   {}\n", counted(plan.packet_areas, "packet area"));
   if (plan.areas == 0 && plan.packet_areas == 0) fmt::format_to(out, "  window   no scratch\n");
+  if (!plan.nodes.empty()) write_nodes(text, plan);
 }
 
 void write_lane(std::string& text, const Plan& plan, const Lane& lane, size_t width) {
@@ -186,6 +235,12 @@ class Graph {
  public:
   explicit Graph(const Binding& binding) : binding_(binding) {}
 
+  void begin_node(int node) {
+    fmt::format_to(Text(text_), "  subgraph cluster_node_{} {{\n    label=\"node {}\";\n    style=rounded;\n",
+                   node, node);
+  }
+  void end_node() { text_ += "  }\n"; }
+
   void add_rank(const Plan& plan) {
     Text out(text_);
     fmt::format_to(out, "  subgraph cluster_{} {{\n    label=\"rank {}\";\n    color=grey;\n", plan.rank,
@@ -196,9 +251,9 @@ class Graph {
   }
 
   std::string finish(std::string_view title) {
-    for (const auto& [key, node] : waits_) {
+    for (const auto& [key, node, between] : waits_) {
       const auto from = signals_.find(key);
-      if (from != signals_.end()) add_edge(from->second, node, "blue");
+      if (from != signals_.end()) add_edge(from->second, node, between ? "red" : "blue");
     }
     for (const auto& [key, node] : reads_) {
       const auto from = posts_.find(key);
@@ -214,6 +269,11 @@ class Graph {
   // Counter: kind, raising rank, awaiting rank (0 for a board), index; then which raise.
   using Raise = std::tuple<ChannelKind, int, int, int, int64_t>;
   using Area = std::pair<int, int>;  // of packets: window, area
+  struct Wait {
+    Raise raise;
+    size_t node;
+    bool between;  // ranks of different nodes
+  };
 
   void add_lane(const Plan& plan, const Lane& lane) {
     Text out(text_);
@@ -254,7 +314,7 @@ class Graph {
     if (signals) {
       signals_.emplace(raise, node);
     } else {
-      waits_.emplace_back(raise, node);
+      waits_.push_back({raise, node, !board && !plan.mapped(from, to)});
     }
   }
 
@@ -275,7 +335,7 @@ class Graph {
   std::string text_;
   size_t nodes_ = 0;
   std::map<Raise, size_t> signals_;
-  std::vector<std::pair<Raise, size_t>> waits_;
+  std::vector<Wait> waits_;
   std::map<Area, size_t> posts_;
   std::vector<std::pair<Area, size_t>> reads_;
   std::vector<size_t> barriers_;  // of the rank being added: by number, the node of its first lane
@@ -324,19 +384,31 @@ std::string legend() {
   pair 2->3 #0        counter 0 of an ordered pair of ranks: raised by rank 2, awaited by rank 3
   board 2 #1          counter 1 on the board of rank 2: raised by rank 2, awaited by any rank
   raise k             the k-th raise of that counter within the operation, from 0
+  (port)              posted to another node: read and written some time after the step
+  flush port 1->3     what rank 1 has put to rank 3 has left its sources
   (credit)            flow control: the credits are already subtracted from k; below 0 there is nothing to await
   (final)             here avg divides
-  claim               wait until all ranks have finished the earlier operations that used the same scratch
+  claim               wait until all ranks have finished the earlier operations that used the same scratch; between nodes
+                      whoever may be put to grants it
 )";
 }
 
 std::string graphviz(std::span<const Plan> all_ranks, const Binding& binding) {
   Graph graph(binding);
-  for (const Plan& plan : all_ranks) graph.add_rank(plan);
   if (all_ranks.empty()) return graph.finish("nothing");
   const Plan& plan = all_ranks[0];
-  return graph.finish(fmt::format("{} {}, {}, {}", name_of(plan.collective), name_of(plan.algorithm),
-                                  counted(plan.ranks, "rank"), counted(binding.slices, "slice")));
+  const int nodes = nodes_of(plan);
+  for (int node = 0; node < nodes; ++node) {
+    if (nodes > 1) graph.begin_node(node);
+    for (const Plan& each : all_ranks) {
+      if (plan.nodes.empty() || plan.nodes[each.rank] == node) graph.add_rank(each);
+    }
+    if (nodes > 1) graph.end_node();
+  }
+  return graph.finish(fmt::format(
+      "{} {}, {}{}, {}", name_of(plan.collective), name_of(plan.algorithm), counted(plan.ranks, "rank"),
+      nodes > 1 ? fmt::format(" on {}", counted(static_cast<uint64_t>(nodes), "node")) : "",
+      counted(binding.slices, "slice")));
 }
 
 }  // namespace tutti::plan

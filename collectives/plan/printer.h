@@ -8,6 +8,8 @@
 //   a + b -> c, d       a and b are folded in this order, the result is written to c and to d
 //   pair 2->3 #0        counter 0 of the ordered pair: raised by rank 2, awaited by rank 3
 //   board 2 #1          counter 1 on the board of rank 2: raised by rank 2, awaited by anybody
+//   (port)              posted to another node: read and written some time after the step
+//   flush port 1->3     what rank 1 has put to rank 3 has left its sources
 //   raise k             the k-th raise of that counter within the operation, from 0
 //   (credit)            flow control: k already has the credits subtracted; below 0 there is nothing to await
 //   (final)             here avg divides
@@ -36,8 +38,9 @@ std::string describe(const Affine& expression);
 /// How to read the text.
 std::string legend();
 
-/// A graph for `dot -Tsvg`: one cluster per rank, one node per executed step; grey edges are the order of a lane,
-/// blue ones lead from a signal to the waits it ends, green ones from posted packets to who reads them.
+/// A graph for `dot -Tsvg`: one cluster per rank, in one per node where there are several; one box per executed step; grey
+/// edges are the order of a lane, blue ones lead from a signal to the waits it ends, red ones likewise between nodes, green ones
+/// from posted packets to who reads them.
 /// `all_ranks[r]` is the plan of rank r. Meant for few ranks and slices.
 std::string graphviz(std::span<const Plan> all_ranks, const Binding& binding);
 

@@ -7,6 +7,7 @@
 
 #include "collectives/algorithms/algorithms.h"
 #include "tests/catch.h"
+#include "tests/plan/port_plans_support.h"
 
 using namespace tutti;
 using plan::Affine;
@@ -152,10 +153,51 @@ TEST_CASE("the graph has a cluster per rank, a node per executed step and an edg
   CHECK(two_shot.rfind("digraph plan {", 0) == 0);
 }
 
+TEST_CASE("nodes, ports and flushes are shown") {
+  const std::vector<Plan> plans =
+      plan::testing::build_all(Collective::broadcast, {0, 0, 1, 1}, [](plan::Builder& b) {
+        b.areas(1).claim().block();
+        if (b.rank() == 1) b.put({}, b.input(), {b.slot(2, 0)}).signal_pair(2, 0).flush(2);
+        if (b.rank() == 2) b.wait_pair(1, 0).put({}, b.slot(2, 0), {b.slot(3, 0)}).signal_pair(3, 0);
+        if (b.rank() == 3) b.wait_pair(2, 0);
+      });
+  const std::string one = describe(plans[1]);
+  CHECK(has_line(one, "  node 0   ranks 0, 1, this one among them"));
+  CHECK(has_line(one, "  node 1   ranks 2, 3"));
+  CHECK(has_line(one, "  ports    puts to 2; may be put to by nobody"));
+  CHECK(has_line(one, "      put    input -> slot 2.0[slice] (port)"));
+  CHECK(has_line(one, "      flush  port 1->2"));
+  const std::string two = describe(plans[2]);
+  CHECK(has_line(two, "  ports    puts to nobody; may be put to by 1"));
+  CHECK(has_line(two, "      put    slot 2.0[slice] -> slot 3.0[slice]"));
+  CHECK(describe(plans[1], plans[1].steps[3], 0, 2) == "flush port 1->2, round 0, slice 2");
+
+  const plan::Limits limits{.slots_bytes = 1 << 20, .packets_bytes = 1 << 16, .max_slice_bytes = 64};
+  const std::string graph = plan::graphviz(plans, plan::bind(plans[0], 32, 4, limits));
+  CHECK(count(graph, "subgraph cluster_node_") == 2);
+  CHECK(count(graph, R"(subgraph cluster_\d)") == 4);
+  CHECK(graph.find("4 ranks on 2 nodes, 2 slices") != std::string::npos);
+  CHECK(count(graph, R"( -> n\d+ \[color=red\])") == 2);  // 1 -> 2, twice
+  CHECK(count(graph, kSignalEdge) == 2);                  // 2 -> 3, twice
+  CHECK(count(graph, R"(\{)") == count(graph, R"(\})"));
+  // The clusters of a node's ranks lie in that of the node.
+  CHECK(graph.find("cluster_node_1") < graph.find("label=\"rank 2\""));
+  CHECK(graph.find("label=\"rank 1\"") < graph.find("cluster_node_1"));
+}
+
+TEST_CASE("ranks that are not in order on their nodes") {
+  const Plan plan =
+      algorithms::build(Collective::all_reduce, Algorithm::hierarchical_ring,
+                        {.ranks = 7, .rank = 4, .nodes = std::vector<uint16_t>{0, 1, 0, 0, 0, 1, 1}});
+  const std::string text = describe(plan);
+  CHECK(has_line(text, "  node 0   ranks 0, 2-4, this one among them"));
+  CHECK(has_line(text, "  node 1   ranks 1, 5, 6"));
+}
+
 TEST_CASE("the legend explains every word the text uses") {
   const std::string legend = plan::legend();
-  for (const char* word :
-       {"round", "slice", "slot", "packets", "pair", "board", "raise", "(credit)", "(final)", "claim"}) {
+  for (const char* word : {"round", "slice", "slot", "packets", "pair", "board", "raise", "(credit)",
+                           "(final)", "claim", "(port)", "flush"}) {
     CHECK(legend.find(word) != std::string::npos);
   }
 }
