@@ -28,6 +28,7 @@ using plan::Plan;
 namespace {
 
 constexpr uint64_t kMostRanks = 2048;
+constexpr const char* kDefaultRanks = "8";
 constexpr uint64_t kMostCredits = 1024;
 constexpr uint64_t kMostBytes = uint64_t{1} << 40;
 constexpr uint64_t kMostGraphNodes = 20'000;
@@ -41,6 +42,8 @@ constexpr const char* kExamples = R"(Examples:
   tutti-plan --collective all_reduce --algorithm two_shot --ranks 4 --rank all --bytes 1M --legend
   tutti-plan --collective broadcast --algorithm chain --ranks 3 --bytes 128 --slice 64 --format graphviz | dot -Tsvg
   tutti-plan --collective all_reduce --algorithm ring --ranks 64 --bytes 16M --simulate --alpha 2us --beta 12.5GB/s
+  tutti-plan --collective all_reduce --algorithm hierarchical_ring --nodes 2,2 --rank 3 --legend
+  tutti-plan --collective all_reduce --algorithm hierarchical_ring --nodes 3,5,1 --bytes 16M --simulate --slow-card 1:0.25
   tutti-plan --collective all_reduce --algorithm recursive_doubling --ranks 1000 --bytes 4K --simulate \
              --iterations 200 --noise 0.0001:100us --arrival 5us
 )";
@@ -59,12 +62,12 @@ class UsageError : public std::runtime_error {
 /// The command line as it was written.
 struct Texts {
   std::string collective, algorithm;
-  std::string ranks = "8", rank = "0", root = "0", credits = "4";
+  std::string ranks, nodes, rank = "0", root = "0", credits = "4";
   std::string bytes, dtype = "float32", format = "text";
   std::string slots = "4M", packets = "1M", slice = "128K";
   std::string iterations = "1", seed = "1";
   std::string alpha = "50ns", beta = "10GB/s", memory = "40GB/s", step = "5ns";
-  std::string ranks_per_node = "0", far_alpha = "2us", far_beta = "12.5GB/s";
+  std::string ranks_per_node = "0", far_alpha = "2us", far_beta = "12.5GB/s", slow_card;
   std::string noise, arrival = "0ns", gap = "0ns";
   bool list = false, legend = false, simulate = false;
 };
@@ -155,7 +158,8 @@ Algorithm algorithm_of(Collective collective, const std::string& text) {
 struct Request {
   Collective collective = Collective::all_reduce;
   Algorithm algorithm = Algorithm::ring;
-  plan::Shape shape;
+  plan::Shape shape;            // without nodes
+  std::vector<uint16_t> nodes;  // by rank; empty: one node
   bool all_ranks = false;
   std::optional<uint64_t> bytes;
   DataType dtype = DataType::float32;
@@ -179,6 +183,66 @@ sim::Model read_model(const Texts& t) {
   return model;
 }
 
+/// A list of whole numbers with commas between them.
+std::vector<uint64_t> whole_numbers(std::string_view option, const std::string& text, uint64_t low,
+                                    uint64_t high) {
+  std::vector<uint64_t> numbers;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::optional<uint64_t> number = parse_integer(text.substr(begin, end - begin));
+    if (!number || *number < low || *number > high) {
+      bad_value(option, text, fmt::format("whole numbers from {} to {}, such as 3,5,1", low, high));
+    }
+    numbers.push_back(*number);
+    begin = end + 1;
+  }
+  return numbers;
+}
+
+/// By rank: its node.
+std::vector<uint16_t> read_nodes(const Texts& t) {
+  std::vector<uint16_t> nodes;
+  if (t.nodes.empty()) return nodes;
+  uint16_t node = 0;
+  for (const uint64_t ranks : whole_numbers("--nodes", t.nodes, 1, kMostRanks)) {
+    if (nodes.size() + ranks > kMostRanks)
+      bad_value("--nodes", t.nodes, fmt::format("up to {} ranks in all", kMostRanks));
+    nodes.insert(nodes.end(), ranks, node++);
+  }
+  if (!t.ranks.empty() && parse_integer(t.ranks) != nodes.size()) {
+    throw UsageError(fmt::format("--ranks: '{}' contradicts --nodes {}, which are {} ranks",
+                                 printable(t.ranks), t.nodes, nodes.size()));
+  }
+  if (t.ranks_per_node != "0") {
+    throw UsageError(fmt::format("--ranks-per-node: '{}' contradicts --nodes {}, which place the ranks",
+                                 printable(t.ranks_per_node), t.nodes));
+  }
+  return nodes;
+}
+
+size_t node_count(const Request& r) {
+  if (!r.nodes.empty()) return size_t{r.nodes.back()} + 1;
+  const auto per_node = static_cast<size_t>(r.model.ranks_per_node);
+  return per_node == 0 ? 1 : (r.shape.ranks + per_node - 1) / per_node;
+}
+
+/// What each node's card has of the bandwidth between nodes.
+std::vector<double> read_cards(const std::string& text, size_t nodes) {
+  if (text.empty()) return {};
+  const size_t colon = text.find(':');
+  const std::optional<uint64_t> node = parse_integer(text.substr(0, colon));
+  const auto factor =
+      number(colon == std::string::npos ? std::string_view() : std::string_view(text).substr(colon + 1));
+  if (!node || *node >= nodes || !factor || !factor->second.empty() || factor->first < 1e-3 ||
+      factor->first > 1e3) {
+    bad_value("--slow-card", text,
+              fmt::format("a node from 0 to {} and a factor from 0.001 to 1000, such as 1:0.25", nodes - 1));
+  }
+  std::vector<double> factors(nodes, 1);
+  factors[*node] = factor->first;
+  return factors;
+}
+
 sim::Scratch read_scratch(const Texts& t) {
   sim::Scratch scratch;
   scratch.slots_bytes = size("--slots", t.slots, 128);
@@ -190,6 +254,24 @@ sim::Scratch read_scratch(const Texts& t) {
   return scratch;
 }
 
+plan::Shape shape_of(const Request& r) {
+  plan::Shape shape = r.shape;
+  shape.nodes = r.nodes;
+  return shape;
+}
+
+void check_suits(const Request& r) {
+  if (r.shape.ranks == 1 || algorithms::suits(r.algorithm, shape_of(r))) return;
+  std::string names;
+  for (const Algorithm a : algorithms::algorithms_of(r.collective)) {
+    if (algorithms::suits(a, shape_of(r)))
+      names += fmt::format("{}{}", names.empty() ? "" : ", ", name_of(a));
+  }
+  bad_value("--algorithm", name_of(r.algorithm),
+            fmt::format("{} (for {} on {})", names, name_of(r.collective),
+                        r.nodes.empty() ? "one node" : "several nodes"));
+}
+
 Request read_request(const Texts& t) {
   Request r;
   if (t.collective.empty())
@@ -197,7 +279,11 @@ Request read_request(const Texts& t) {
   r.collective = named<Collective>("--collective", t.collective, kCollectives);
   if (t.algorithm.empty()) throw UsageError("--algorithm is missing; --list shows what there is");
   r.algorithm = algorithm_of(r.collective, t.algorithm);
-  r.shape.ranks = static_cast<uint16_t>(whole_number("--ranks", t.ranks, 1, kMostRanks));
+  r.nodes = read_nodes(t);
+  r.shape.ranks = static_cast<uint16_t>(
+      r.nodes.empty() ? whole_number("--ranks", t.ranks.empty() ? kDefaultRanks : t.ranks, 1, kMostRanks)
+                      : r.nodes.size());
+  check_suits(r);
   const uint64_t last = r.shape.ranks - uint64_t{1};
   r.all_ranks = t.rank == "all";
   if (!r.all_ranks) {
@@ -219,6 +305,7 @@ Request read_request(const Texts& t) {
   if (t.format != "text" && t.format != "graphviz") bad_value("--format", t.format, "text, graphviz");
   r.graph = t.format == "graphviz";
   r.model = read_model(t);
+  r.model.card_factor = read_cards(t.slow_card, node_count(r));
   r.scratch = read_scratch(t);
   r.iterations = whole_number("--iterations", t.iterations, 1, 1'000'000);
   if (r.collective == Collective::barrier && r.bytes.value_or(0) != 0) {
@@ -231,7 +318,7 @@ Request read_request(const Texts& t) {
 
 std::vector<Plan> build_all(const Request& r) {
   std::vector<Plan> plans;
-  plan::Shape shape = r.shape;
+  plan::Shape shape = shape_of(r);
   for (int rank = 0; rank < r.shape.ranks; ++rank) {
     shape.rank = static_cast<uint16_t>(rank);
     plans.push_back(algorithms::build(r.collective, r.algorithm, shape));
@@ -272,7 +359,7 @@ std::string describe_binding(const Request& r, const plan::Binding& b) {
 }
 
 void print_plans(const Request& r) {
-  const Plan one = algorithms::build(r.collective, r.algorithm, r.shape);
+  const Plan one = algorithms::build(r.collective, r.algorithm, shape_of(r));
   const std::string binding = r.bytes ? describe_binding(r, bind(r, one, *r.bytes)) : "";
   if (r.all_ranks) {
     for (const Plan& plan : build_all(r)) fmt::print("{}\n", describe(plan));
@@ -310,12 +397,20 @@ void print_graph(const Request& r) {
   fmt::print("{}", plan::graphviz(plans, binding));
 }
 
+std::string_view where_it_runs(Algorithm a) {
+  constexpr uint16_t kSeveral[] = {0, 1};
+  const bool on_one = algorithms::suits(a, {.ranks = 2});
+  const bool on_several = algorithms::suits(a, {.ranks = 2, .nodes = kSeveral});
+  return on_one && on_several ? "any nodes" : on_one ? "one node" : "several nodes";
+}
+
 void print_list() {
   for (int i = 0; i < kCollectives; ++i) {
     const auto collective = static_cast<Collective>(i);
     for (const Algorithm a : algorithms::algorithms_of(collective)) {
-      fmt::print("{:<11} {:<19} at least {} credit{}\n", name_of(collective), name_of(a),
-                 algorithms::least_credits(a), algorithms::least_credits(a) == 1 ? "" : "s");
+      fmt::print("{:<11} {:<22} {:<14} at least {} credit{}\n", name_of(collective), name_of(a),
+                 where_it_runs(a), algorithms::least_credits(a),
+                 algorithms::least_credits(a) == 1 ? "" : "s");
     }
   }
 }
@@ -371,6 +466,17 @@ void print_links(const sim::Report& report) {
   }
 }
 
+/// What crossed between nodes.
+void print_cards(const sim::Report& report) {
+  if (report.cards.size() < 2) return;
+  fmt::print("\n  {:>4} {:>16} {:>16}   (bytes, in all operations)\n", "node", "sent", "received");
+  for (size_t node = 0; node < std::min(report.cards.size(), kRanksShown); ++node) {
+    fmt::print("  {:>4} {:>16} {:>16}\n", node, report.cards[node].sent, report.cards[node].received);
+  }
+  if (report.cards.size() > kRanksShown)
+    fmt::print("  and {} more nodes\n", report.cards.size() - kRanksShown);
+}
+
 void print_bandwidth(const Request& r, uint64_t bytes, sim::Time median) {
   if (median == 0 || bytes == 0) return;
   const double algbw = static_cast<double>(bytes) / (static_cast<double>(median) / sim::kNanosecond);
@@ -400,9 +506,10 @@ void simulate(const Request& r, const Texts& t) {
              r.shape.ranks, message, r.iterations);
   fmt::print("  alpha {}, beta {}, memory {}, step {}, noise {}, arrival {}, seed {}\n", t.alpha, t.beta,
              t.memory, t.step, t.noise.empty() ? "none" : t.noise, t.arrival, t.seed);
-  if (r.model.ranks_per_node != 0) {
-    fmt::print("  {} ranks a node, between nodes alpha {}, beta {}\n", t.ranks_per_node, t.far_alpha,
-               t.far_beta);
+  if (r.model.ranks_per_node != 0 || !r.nodes.empty()) {
+    fmt::print("  {} ranks a node, between nodes alpha {}, beta {}{}\n",
+               r.nodes.empty() ? t.ranks_per_node : t.nodes, t.far_alpha, t.far_beta,
+               t.slow_card.empty() ? "" : fmt::format(", slow card {}", t.slow_card));
   }
   std::vector<sim::Time> times, services, skews;
   for (const sim::Outcome& o : report.operations) {
@@ -420,6 +527,7 @@ void simulate(const Request& r, const Texts& t) {
   print_bandwidth(r, bytes, times[(times.size() - 1) / 2]);
   print_ranks(report);
   print_links(report);
+  print_cards(report);
 }
 
 // ---- The command line ----
@@ -430,6 +538,8 @@ void declare(CLI::App& app, Texts& t) {
   app.add_option("--collective", t.collective, "all_reduce, broadcast or barrier");
   app.add_option("--algorithm", t.algorithm, "Which algorithm, see --list");
   app.add_option("--ranks", t.ranks, "Number of ranks (default 8)");
+  app.add_option("--nodes", t.nodes,
+                 "Ranks of each node, such as 3,5,1: plans for several nodes (default: one node)");
   app.add_option("--rank", t.rank, "Whose plan is shown as text: a rank or all (default 0)");
   app.add_option("--root", t.root, "Root of a broadcast (default 0)");
   app.add_option("--credits", t.credits, "Slices in flight to a receiver (default 4)");
@@ -451,9 +561,11 @@ void declare(CLI::App& app, Texts& t) {
   add("--beta", t.beta, "Bandwidth between two ranks of a node (default 10GB/s)");
   add("--memory", t.memory, "What one rank reads and writes (default 40GB/s)");
   add("--step", t.step, "Overhead of each step (default 5ns)");
-  add("--ranks-per-node", t.ranks_per_node, "0: all on one node (default 0)");
+  add("--ranks-per-node", t.ranks_per_node,
+      "Spreads plans for one node over several; 0: does not (default 0)");
   add("--far-alpha", t.far_alpha, "Latency between nodes (default 2us)");
   add("--far-beta", t.far_beta, "Bandwidth of a node's network card (default 12.5GB/s)");
+  add("--slow-card", t.slow_card, "A node and which part of the bandwidth its card has, such as 1:0.25");
   add("--noise", t.noise, "Probability per step and mean of a delay, such as 0.001:50us");
   add("--arrival", t.arrival, "Mean delay before a rank enters an operation (default 0ns)");
   add("--gap", t.gap, "What every rank does between operations (default 0ns)");
