@@ -36,6 +36,10 @@ class Gathering {
     // Rank 0 knows most, so it speaks first.
     const Deadline patience(rank_ == 0 ? limit_ns : limit_ns + margin_of(limit_ns));
     bring(rank_, write_entry({sequence_, mine}), mine);
+    // What has come while this rank was elsewhere may already have been read.
+    for (Link& link : links_) {
+      if (in_tree(link)) listen_to(link);
+    }
     while (count_ < table_.size()) {
       if (patience.passed()) raise_missing(limit_ns);
       take_turn(patience);

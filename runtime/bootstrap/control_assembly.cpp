@@ -49,7 +49,6 @@ Joined Assembly::run() {
     if (settings_.rank == 0) know_clock();
     if (settings_.rank != 0 && parent_of(settings_.rank) == 0) ping();
     while (!go_) {
-      become_ready();
       check_time();
       take_turn();
     }
@@ -74,6 +73,12 @@ int Assembly::poll_ms() const {
 }
 
 void Assembly::take_turn() {
+  // What came together with an earlier frame has already been read.
+  for (size_t i = 0; i < links_.size() && !go_; ++i) {
+    if (links_[i].peek()) listen_to(links_[i]);
+  }
+  become_ready();
+  if (go_) return;
   std::vector<pollfd> entries;
   for (Link& link : links_) {
     // What belongs to the time after `go` stays where it is.
@@ -113,7 +118,6 @@ void Assembly::advance(Upper& upper) {
   Hello hello;
   std::copy(std::begin(id_.secret), std::end(id_.secret), hello.secret.begin());
   hello.size = settings_.size;
-  hello.remaining = deadline_.remaining_ns();
   upper.link.emplace(std::move(socket), upper.contact.rank);
   upper.link->send(FrameType::hello, settings_.rank, write_hello(hello));
 }
@@ -196,6 +200,9 @@ void Assembly::handle(Link& link, const Frame& frame) {
       if (!numbers || !from_parent) break;
       parents_clock_ = numbers;
       know_clock();
+      return;
+    case FrameType::limit:  // said while all were still awaited
+      if (settings_.rank != 0) break;
       return;
     case FrameType::ready:
       if (settings_.rank != 0) break;

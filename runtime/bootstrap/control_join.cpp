@@ -141,8 +141,6 @@ class Host {
     }
     member.came = true;
     member.contact = {guest.link.rank(), guest.hello.port, guest.hello.address};
-    const Deadline its_limit(guest.hello.remaining);
-    deadline_ = std::min(deadline_, its_limit.earlier(margin_of(guest.hello.remaining)));
     guest.link.send(FrameType::welcome, 0, {reinterpret_cast<const char*>(id_.secret), sizeof(id_.secret)});
     if (guest.hello.digest != hash_ && !failure_) {
       member.owes_digest = true;
@@ -151,7 +149,7 @@ class Host {
     links_.push_back(std::move(guest.link));
   }
 
-  /// A rank that waits has nothing to say but its digest, or why it gives up.
+  /// A rank that waits has nothing to say but its limit, its digest, or why it gives up.
   void listen_to(Link& link) {
     link.flush();
     link.receive();
@@ -159,6 +157,11 @@ class Host {
       if (frame->header.type == FrameType::error) {
         const std::optional<ErrorReport> report = read_error(frame->payload);
         if (report) throw Error(report->code, report->text);
+      }
+      const std::optional<std::array<uint64_t, 2>> limit = read_numbers(frame->payload);
+      if (frame->header.type == FrameType::limit && limit) {
+        deadline_ = std::min(deadline_, Deadline((*limit)[0]).earlier(margin_of(settings_.limit_ns)));
+        continue;
       }
       Joining& member = members_[static_cast<size_t>(link.rank())];
       if (frame->header.type != FrameType::digest || !member.owes_digest) {
@@ -281,7 +284,6 @@ class Guest {
     hello.port = listener_.port;
     hello.address = listener_.address;
     hello.digest = digest_hash(settings_.digest);
-    hello.remaining = limit_.remaining_ns();
     return hello;
   }
 
@@ -324,6 +326,7 @@ class Guest {
                 id_.address_text());
         }
         welcome = true;
+        link.send(FrameType::limit, settings_.rank, write_numbers(limit_.remaining_ns()));
         return true;
       case FrameType::error:
         if (const std::optional<ErrorReport> report = read_error(frame.payload))

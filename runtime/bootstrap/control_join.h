@@ -3,6 +3,7 @@
 //     rank r                                   rank 0
 //     connects; hello(secret, size, where it listens, hash of its digest)
 //                         ◀─ welcome(secret)
+//     limit(how long it will wait)             ─▶
 //                         ◀─ show_digest           only where the hash differs; digest(text) is the answer, and ends set-up
 //                                                 waits for all, or tells all who is missing
 //                         ◀─ neighbours(addresses of the ranks upwards)
@@ -21,7 +22,7 @@
 // rank that has ended. Any rank's failure goes to rank 0 and from there to all, so that all report the same error.
 // Rank 0's connections to ranks other than its neighbours end with `go`.
 //
-// Time. A hello says how long that rank will wait; rank 0 gives up a little before the first of those limits ends, so that everybody
+// Time. Each rank says how long it will wait (after the welcome: its hello may have lain there for long); rank 0 gives up a little before the first of those limits ends, so that everybody
 // learns within its own limit who is missing. Then ranks that cannot reach a neighbour speak first, those not reached by
 // one next, and rank 0, which knows least, last.
 #pragma once

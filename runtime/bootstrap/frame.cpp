@@ -94,6 +94,7 @@ size_t most_payload(FrameType type) {
     case FrameType::error:
     case FrameType::spread_error:
       return 4 + kMostErrorText;
+    case FrameType::limit:
     case FrameType::ping:
     case FrameType::pong:
     case FrameType::clock:
@@ -173,7 +174,6 @@ std::string write_hello(const Hello& hello) {
       .number(hello.port)
       .raw(hello.address.bytes)
       .number(hello.digest)
-      .number(hello.remaining)
       .take();
 }
 
@@ -185,7 +185,6 @@ std::optional<Hello> read_hello(std::string_view payload) {
   hello.port = reader.number<uint16_t>();
   hello.address.bytes = reader.raw<16>();
   hello.digest = reader.number<uint64_t>();
-  hello.remaining = reader.number<uint64_t>();
   if (!reader.complete()) return std::nullopt;
   return hello;
 }

@@ -23,22 +23,23 @@ namespace tutti {
 enum class FrameType : uint16_t {
   hello = 1,          // a rank that has connected says who it is
   welcome = 2,        // the answer, with the secret: the one called belongs to the job too
-  show_digest = 3,    // rank 0 asks for the text behind a hash that differs from its own
-  digest = 4,         // the text
-  neighbours = 5,     // rank 0 tells a rank whom to connect to
-  ready = 6,          // a rank is connected with its neighbours and knows the clock
-  go = 7,             // all ranks are ready
-  error = 8,          // set-up ends
-  ping = 9,           // what time is it?
-  pong = 10,          // the time
-  clock = 11,         // a rank's own offset from rank 0, told to its children
-  entry = 12,         // all_gather: one rank's bytes, on the way to rank 0
-  table = 13,         // all_gather: one rank's bytes, on the way down
-  heartbeat = 14,     // nothing, each second
-  spread_error = 15,  // the first error of the job
-  gone = 16,          // a rank has closed or ended
-  query = 17,         // a survey
-  answer = 18,        // to a survey
+  limit = 3,          // a rank tells rank 0 how much longer it will wait
+  show_digest = 4,    // rank 0 asks for the text behind a hash that differs from its own
+  digest = 5,         // the text
+  neighbours = 6,     // rank 0 tells a rank whom to connect to
+  ready = 7,          // a rank is connected with its neighbours and knows the clock
+  go = 8,             // all ranks are ready
+  error = 9,          // set-up ends
+  ping = 10,          // what time is it?
+  pong = 11,          // the time
+  clock = 12,         // a rank's own offset from rank 0, told to its children
+  entry = 13,         // all_gather: one rank's bytes, on the way to rank 0
+  table = 14,         // all_gather: one rank's bytes, on the way down
+  heartbeat = 15,     // nothing, each second
+  spread_error = 16,  // the first error of the job
+  gone = 17,          // a rank has closed or ended
+  query = 18,         // a survey
+  answer = 19,        // to a survey
 };
 
 struct FrameHeader {
@@ -75,13 +76,12 @@ Frame parse_frame(const unsigned char* bytes, size_t size, std::string& problem)
 // ---- payloads. Each read_ function returns nothing where the bytes are not such a payload.
 
 struct Hello {
-  static constexpr size_t kBytes = UniqueId::kSecretBytes + 4 + 2 + 16 + 8 + 8;
+  static constexpr size_t kBytes = UniqueId::kSecretBytes + 4 + 2 + 16 + 8;
   std::array<unsigned char, UniqueId::kSecretBytes> secret{};
-  int32_t size = 0;        // ranks of the communicator
-  uint16_t port = 0;       // where this rank listens for others; 0: it does not
-  IpAddress address;       // the same
-  uint64_t digest = 0;     // digest_hash()
-  uint64_t remaining = 0;  // ns until this rank's limit ends
+  int32_t size = 0;     // ranks of the communicator
+  uint16_t port = 0;    // where this rank listens for others; 0: it does not
+  IpAddress address;    // the same
+  uint64_t digest = 0;  // digest_hash()
 };
 std::string write_hello(const Hello& hello);
 std::optional<Hello> read_hello(std::string_view payload);
@@ -105,7 +105,7 @@ struct ErrorReport {
 std::string write_error(Result code, const std::string& text);
 std::optional<ErrorReport> read_error(std::string_view payload);
 
-/// ping: one number. pong: what was asked, and the time. clock: offset and error.
+/// limit: ns. ping: one number. pong: what was asked, and the time. clock: offset and error.
 std::string write_numbers(uint64_t first, std::optional<uint64_t> second = std::nullopt);
 std::optional<std::array<uint64_t, 2>> read_numbers(std::string_view payload);
 
