@@ -455,6 +455,26 @@ tutti_result_t tutti_describe(const char* format, int ranks, char* text, size_t 
   });
 }
 
+tutti_result_t tutti_describe_nodes(const char* format, const int* ranks_of_nodes, int nodes, char* text,
+                                    size_t size, size_t* needed) {
+  return guarded([&] {
+    if (format == nullptr || ranks_of_nodes == nullptr || (text == nullptr && size != 0)) {
+      tutti::raise(Result::invalid_argument, "tutti_describe_nodes: {} is null",
+                   format == nullptr ? "format" : (ranks_of_nodes == nullptr ? "ranks_of_nodes" : "text"));
+    }
+    if (nodes < 1 || nodes > kMaxRanks)
+      tutti::raise(Result::invalid_argument, "nodes {} is out of range; expected 1 to {}", nodes, kMaxRanks);
+    const std::vector<int> all(ranks_of_nodes, ranks_of_nodes + nodes);
+    int64_t ranks = 0;
+    for (const int there : all) {
+      check_ranks(0, there, tutti::kMaxLocalRanks);
+      ranks += there;
+    }
+    check_ranks(0, static_cast<int>(ranks));
+    copy_text(tutti::describe(format, all), text, size, needed);
+  });
+}
+
 tutti_result_t tutti_comm_describe(tutti_comm_t comm, char* text, size_t size, size_t* needed) {
   bool forked = false;
   const Communicator* found = tutti::handles::find(comm, forked);

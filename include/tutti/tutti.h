@@ -212,10 +212,14 @@ TUTTI_API const char* tutti_algorithm_name(tutti_comm_t comm, const char* collec
                                            tutti_datatype_t datatype);
 
 /* What tutti-info prints: the machine, the transports and why others are not usable, every variable, the selection table
- * for `ranks` ranks. Text in the format "text", "json" or "environment-markdown". Writes at most `size` bytes including
+ * for `ranks` ranks on one node. Text in the format "text", "json", "graphviz" (the topology) or "environment-markdown". Writes at most `size` bytes including
  * the final 0 and returns in *needed (may be NULL) how many a complete answer takes. */
 TUTTI_API tutti_result_t tutti_describe(const char* format, int ranks, char* text, size_t size,
                                         size_t* needed);
+
+/* The same for ranks on several nodes: ranks_of_nodes[i] of them on node i. */
+TUTTI_API tutti_result_t tutti_describe_nodes(const char* format, const int* ranks_of_nodes, int nodes,
+                                              char* text, size_t size, size_t* needed);
 
 #ifdef __cplusplus
 }

@@ -332,9 +332,53 @@ class Info(Case):
         self.assertIn("7", self.ok(run("tutti-info", "--ranks", "7")).stdout)
         self.assertRegex(self.ok(run("tutti-info", "--unique-id")).stdout, r"\A[0-9a-f]{256}\n\Z")
 
+    def test_topology(self):
+        document = json.loads(self.ok(run("tutti-info", "--format", "json")).stdout)
+        topology = document["topology"]
+        self.assertTrue(topology["processors"])
+        self.assertTrue(set(topology["usable"]) <= set(topology["processors"]))
+        self.assertIn("127.0.0.1", [a for device in topology["networks"] for a in device["addresses"]])
+        self.assertIn("boot=", document["machine"]["node_id"])
+        graph = self.ok(run("tutti-info", "--format", "graphviz")).stdout
+        self.assertTrue(graph.startswith('graph "topology" {\n') and graph.endswith("}\n"), graph)
+        self.assertEqual(graph.count("{"), graph.count("}"))
+
+    def test_transports(self):
+        document = json.loads(self.ok(run("tutti-info", "--json")).stdout)
+        transports = {transport["name"]: transport for transport in document["transports"]}
+        self.assertTrue(transports["shm"]["usable"])
+        self.assertEqual(transports["ucx"]["usable"], any("/" in name for name in transports["ucx"]["resources"]))
+        self.assertTrue(transports["ucx"]["detail"])
+
+    def test_bootstrap(self):
+        def bootstrap(**environment):
+            return json.loads(self.ok(run("tutti-info", "--json", **environment)).stdout)["bootstrap"]
+
+        self.assertEqual(bootstrap(TUTTI_IFNAME="=lo")["address"], "127.0.0.1")
+        self.assertEqual(bootstrap(TUTTI_IFNAME="=lo")["interface"], "lo")
+        self.assertIn("nonesuch", bootstrap(TUTTI_IFNAME="nonesuch")["problem"])
+        self.assertEqual(bootstrap(TUTTI_PORT_RANGE="50000-50100")["ports"], "50000-50100")
+        self.assertEqual(bootstrap()["started_by"], "")
+        torch = dict(RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT="29500")
+        self.assertEqual(bootstrap(**torch)["started_by"], "torchrun")
+        self.assertEqual(bootstrap(TUTTI_NODE_ID="b")["started_by"], "")
+
+    def test_nodes(self):
+        two = json.loads(self.ok(run("tutti-info", "--json", "--nodes", "3,1")).stdout)
+        self.assertEqual((two["scratch"]["ranks"], two["scratch"]["nodes"]), (4, 2))
+        self.assertIn("4 ranks on 2 nodes", self.ok(run("tutti-info", "--ranks", "4", "--nodes", "3,1")).stdout)
+        for wrong in ("2,", ",2", "2,x", "0,2"):
+            self.assertIn("--nodes", self.ok(run("tutti-info", "--nodes", wrong), status=2).stderr)
+        self.assertIn("have 4 ranks", self.ok(run("tutti-info", "--ranks", "5", "--nodes", "3,1"), status=2).stderr)
+
+    def test_node_id(self):
+        document = json.loads(self.ok(run("tutti-info", "--json", TUTTI_NODE_ID="rack-7")).stdout)
+        self.assertEqual(document["machine"]["node_id"], "name=rack-7")
+
     def test_bad_options(self):
         for arguments, name in ((["--ranks", "0"], "--ranks"), (["--ranks", "x"], "--ranks"), (["--what"], "--what"),
-                                (["--json", "--environment-markdown"], "--json")):
+                                (["--json", "--environment-markdown"], "--json"), (["--format", "yaml"], "--format"),
+                                (["--format", "text", "--json"], "--format")):
             result = self.ok(run("tutti-info", *arguments), status=2)
             self.assertIn(name, result.stderr)
 
