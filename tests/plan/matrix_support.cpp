@@ -64,8 +64,8 @@ Team make_team(Collective collective, Algorithm algorithm, int ranks, int root, 
              .rank = 0,
              .root = static_cast<uint16_t>(root),
              .credits = static_cast<uint16_t>(credits)},
-            nodes,
-            {}};
+            {},
+            nodes};
   Shape shape = team.shape;
   shape.nodes = nodes;
   for (int r = 0; r < ranks; ++r) {

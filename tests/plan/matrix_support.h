@@ -34,9 +34,9 @@ inline constexpr bool kSanitized = false;
 struct Team {
   Collective collective = Collective::all_reduce;
   Algorithm algorithm = Algorithm::local;
-  Shape shape;                  // of rank 0, without nodes
-  std::vector<uint16_t> nodes;  // by rank; empty: one node
+  Shape shape;  // of rank 0, without nodes
   std::vector<Plan> plans;
+  std::vector<uint16_t> nodes = {};  // by rank; empty: one node
 
   std::string name() const;
 };
