@@ -15,9 +15,7 @@
 #include "tests/runtime/support/expect.h"
 
 #if TUTTI_HAVE_MPI
-#define OMPI_SKIP_MPICXX 1
-#define MPICH_SKIP_MPICXX 1
-#include <tutti/tutti_mpi.h>
+#include "tests/cluster/by_mpi.h"
 #endif
 
 namespace cluster {
@@ -90,10 +88,8 @@ Ranks::Ranks(const Options& options) : file_(options.text("id", "")) {
     return;
   }
 #if TUTTI_HAVE_MPI
-  expect(MPI_Init(nullptr, nullptr) == MPI_SUCCESS, "MPI_Init failed");
+  expect(by_mpi_begin(&rank_, &size_) != 0, "MPI does not start");
   by_mpi_ = true;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
-  MPI_Comm_size(MPI_COMM_WORLD, &size_);
 #else
   throw std::runtime_error("this build has no MPI: id=FILE rank=R size=N are needed");
 #endif
@@ -101,7 +97,7 @@ Ranks::Ranks(const Options& options) : file_(options.text("id", "")) {
 
 Ranks::~Ranks() {
 #if TUTTI_HAVE_MPI
-  if (by_mpi_) MPI_Finalize();
+  if (by_mpi_) by_mpi_end();
 #endif
 }
 
@@ -121,7 +117,7 @@ tutti_result_t Ranks::try_create(Comm& comm, const std::string& algorithm) {
   tutti_result_t result = TUTTI_UNSUPPORTED;
   if (by_mpi_) {
 #if TUTTI_HAVE_MPI
-    result = tutti_comm_create_mpi(&made, MPI_COMM_WORLD, &config);
+    result = by_mpi_create(&made, &config);
 #endif
   } else {
     const tutti_unique_id_t id = id_by_file();
@@ -141,7 +137,7 @@ Comm Ranks::create(const std::string& algorithm) {
 void Ranks::give_up(const std::string& why) {
   std::fprintf(stderr, "rank %d of %d: %s\n", rank_, size_, why.c_str());
 #if TUTTI_HAVE_MPI
-  if (by_mpi_) MPI_Abort(MPI_COMM_WORLD, 1);
+  if (by_mpi_) by_mpi_abort();
 #endif
   std::_Exit(1);
 }
