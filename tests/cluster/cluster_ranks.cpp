@@ -173,16 +173,14 @@ void check_barriers(tutti_comm_t comm, int rank, int size) {
   }
 }
 
+/// The automatic choice, then all that can be asked for, as TUTTI_ALGO takes it.
 std::vector<std::string> every_algorithm() {
-  std::vector<std::string> names;
-  for (const tutti::Collective collective :
-       {tutti::Collective::all_reduce, tutti::Collective::broadcast, tutti::Collective::barrier}) {
-    for (const std::string& name : workload::algorithms(collective)) {
-      names.push_back(name.empty() ? name : fmt::format("{}={}", name_of(collective), name));
+  std::vector<std::string> names = {""};
+  for (const tutti::Collective collective : {tutti::Collective::all_reduce, tutti::Collective::broadcast}) {
+    for (const std::string& name : workload::algorithms(collective, true)) {
+      if (!name.empty()) names.push_back(fmt::format("{}={}", name_of(collective), name));
     }
   }
-  std::sort(names.begin(), names.end());
-  names.erase(std::unique(names.begin(), names.end()), names.end());
   return names;
 }
 
