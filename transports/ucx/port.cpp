@@ -107,19 +107,19 @@ void UcxPort::put(const std::byte* source, size_t bytes, uint64_t offset) {
     post_one_sided(source, bytes, offset);
     return;
   }
-  if (pending_bytes_ != 0) send_pending();
-  for (;; source += kMessageBytes, offset += kMessageBytes, bytes -= kMessageBytes) {
+  while (!broken_ && bytes != 0) {
+    if (pending_bytes_ != 0) send_pending();
+    const size_t part = std::min(bytes, kMessageBytes);
+    if (broken_) break;
     pending_ = source;
-    pending_bytes_ = std::min(bytes, kMessageBytes);
+    pending_bytes_ = part;
     pending_offset_ = offset;
-    if (bytes <= kMessageBytes) break;
-    send_pending();
-    if (broken_) {
-      end(bytes - kMessageBytes);
-      return;
-    }
+    source += part;
+    offset += part;
+    bytes -= part;
   }
-  transport_.list(*this);
+  end(bytes);  // 0, unless the connection broke meanwhile
+  if (!broken_) transport_.list(*this);
 }
 
 void UcxPort::post_one_sided(const std::byte* source, size_t bytes, uint64_t offset) {
@@ -186,7 +186,7 @@ void UcxPort::send_pending() {
 
 /// In the order of the frames' numbers, and not before the one-sided puts that a signal follows have arrived.
 void UcxPort::post(Request& request) {
-  if (unflushed_ && request.frame.kind >= kSignal) flush_one_sided();
+  if (unflushed_ && (request.frame.kind & (kSignal | kLeave)) != 0) flush_one_sided();
   if (broken_) {
     drop(request);
     return;

@@ -48,7 +48,7 @@ std::string Receiver::take(const Frame& frame, const void* data) {
     return fmt::format("frame {} came where frame {} was next (window: {} frames)", frame.sequence, next_,
                        kWindow);
   if (frame.sequence != next_) {
-    const std::string problem = keep(frame);
+    std::string problem = keep(frame);
     if (!problem.empty()) return problem;
   }
   if (frame.bytes != 0) std::memcpy(slots_.data() + frame.offset, data, frame.bytes);

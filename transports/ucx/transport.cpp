@@ -120,12 +120,12 @@ uint64_t UcxTransport::bytes_received(int peer) const {
 void UcxTransport::advance() {
   for (int turn = 0; turn < kTurns && ucp_worker_progress(worker_.get()) != 0; ++turn) {
   }
-  // A port may be listed again while it is pushed.
-  for (size_t i = 0; i < listed_.size(); ++i) {
-    listed_[i]->is_listed = false;
-    listed_[i]->push();
+  while (!listed_.empty()) {
+    UcxPort& port = *listed_.back();
+    listed_.pop_back();
+    port.is_listed = false;
+    port.push();
   }
-  listed_.clear();
 }
 
 bool UcxTransport::arm() {
@@ -160,7 +160,7 @@ Receiver& UcxTransport::receiver(int peer) {
 }
 
 ucs_status_t UcxTransport::on_message(void* self, const void* header, size_t header_bytes, void* data,
-                                      size_t data_bytes, const ucp_am_recv_param_t* param) {
+                                      size_t data_bytes, const ucp_am_recv_param_t* param) noexcept {
   const bool is_here = (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0;
   static_cast<UcxTransport*>(self)->take(header, header_bytes, data, data_bytes, is_here);
   return UCS_OK;

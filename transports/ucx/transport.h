@@ -183,7 +183,7 @@ class UcxTransport final : public PortTransport {
 
  private:
   static ucs_status_t on_message(void* self, const void* header, size_t header_bytes, void* data,
-                                 size_t data_bytes, const ucp_am_recv_param_t* param);
+                                 size_t data_bytes, const ucp_am_recv_param_t* param) noexcept;
   void take(const void* header, size_t header_bytes, const void* data, size_t data_bytes, bool is_here);
   Receiver& receiver(int peer);
   std::string name_of(int peer) const;
