@@ -1,5 +1,6 @@
 // The C interface (include/tutti/tutti.h): checks what it is given, catches everything, keeps the text of errors.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <climits>
 #include <cstring>
@@ -261,7 +262,9 @@ int tutti_version(void) {
 tutti_result_t tutti_unique_id_create(tutti_unique_id_t* id) {
   return guarded([&] {
     if (id == nullptr) tutti::raise(Result::invalid_argument, "tutti_unique_id_create: id is null");
-    const tutti::Environment& environment = tutti::Environment::process();
+    // Not the environment of the process, which is read once and for all: a launcher may make an id, and its forked ranks have
+    // variables of their own.
+    const tutti::Environment environment(environ);
     const tutti::UniqueId made = tutti::UniqueId::create(environment.text(tutti::Variable::ifname),
                                                          environment.text(tutti::Variable::port_range));
     std::memcpy(id, &made, sizeof(made));
