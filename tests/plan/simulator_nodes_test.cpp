@@ -318,6 +318,17 @@ TEST_CASE("nodes: a root runs ahead of a reader on another node until the scratc
   CHECK(report == sim::simulate(operations, {}, scratch));
 }
 
+TEST_CASE("nodes: operations follow each other on a ring for one of them") {
+  // Each claim waits for a whole trip more: the grant, which the other rank gives when it has come as far.
+  const std::vector<Plan> plans = build_all(Collective::all_reduce, kExchangeNodes, exchange);
+  const std::vector<sim::Operation> operations(20, {.plans = plans, .count = 16});
+  sim::Scratch tight = small_scratch();
+  tight.slots_bytes = kCacheLine;
+  const Model model = cards_only(kMicrosecond, 10);
+  const Time roomy = sim::simulate(operations, model, one_slice()).operations.back().last_exit();
+  CHECK(sim::simulate(operations, model, tight).operations.back().last_exit() >= roomy + 19 * kMicrosecond);
+}
+
 TEST_CASE("nodes: a grant that never comes is a deadlock that names who waits") {
   const auto deaf = [](Builder& b) {
     star(b);

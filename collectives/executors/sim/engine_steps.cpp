@@ -74,6 +74,7 @@ void Engine::grant(uint32_t lane, Time now) {
     self.emptied = emptied[self.heard_of].position;
   }
   const plan::Extent& slots = epoch_of(lane).slots;
+  self.emptied = std::max(self.emptied, slots.required);  // that much the claim has just awaited
   for (const uint16_t source : plan_of(lane).port_sources) {
     Timeline& granted = grants_[me * n_ + source];
     const bool soon = granted.value() + scratch_.slots_bytes / 2 < slots.end;
