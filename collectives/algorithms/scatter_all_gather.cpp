@@ -8,7 +8,9 @@
 //                          part once.
 //     release (lag 2)      when the node is done with a slice, its sources may send another one
 // Parts lie in kept areas, by part. Data flow to higher places only: the scatter on pair channel kScattered, once per slice; the ring on
-// kPassed, once per part. Credits flow back: on channel kTreeCredit to the parent, kRingCredit to the place before.
+// kPassed, once per part, awaited only where a part is passed on, and at the end. A place returns credit to its parent. The ring needs
+// none: parents serve the largest subtree first, so whatever place v has of a slice was scattered after place v + 1 had returned its
+// credit.
 //
 // Cost: log2 n + n trips for the first slice, pipelined; every place receives S, in pieces from two neighbours; the root puts 2 (n - 1) / n S.
 #include <bit>
@@ -22,7 +24,7 @@ namespace tutti::algorithms {
 namespace {
 
 enum Way : uint8_t { kScattered, kPassed };
-enum WayBack : uint8_t { kTreeCredit, kRingCredit };
+enum WayBack : uint8_t { kCredit };
 
 SpreadNeeds needs(int members) {
   return {.parts = members, .uses_per_slice = static_cast<uint32_t>(members)};
@@ -42,11 +44,7 @@ class Gathering {
     receivers.reserve(children_.size() + 1);
     for (const int child : children_) receivers.push_back(h_.at(child));
     if (has_next() && (children_.empty() || children_.back() != v_ + 1)) receivers.push_back(h_.at(v_ + 1));
-    if (v_ == 0) {
-      h_.release(receivers, {});
-    } else {
-      h_.release(receivers, {h_.at(v_ - lowest_bit(v_)), h_.at(v_ - 1)});
-    }
+    h_.release(receivers, v_ == 0 ? -1 : h_.at(v_ - lowest_bit(v_)));
   }
 
   void scatter() const {
@@ -57,23 +55,25 @@ class Gathering {
     }
     for (const int child : children_) {
       const int rank = h_.at(child);
-      b_.wait_pair_credit(rank, kTreeCredit);
+      b_.wait_pair_credit(rank, kCredit);
       for (int part = child; part < child + subtree(child); ++part) put(part, rank);
       b_.signal_pair(rank, kScattered);
     }
   }
 
   void pass_around() const {
+    const int lacked = n_ - subtree(v_);
     int received = 0;
     int sent = 0;
     for (int round = 0; round < n_; ++round) {
-      const int part = (v_ - round + n_) % n_;  // got in the round before, or held
-      if (round > 0 && !holds(v_, part)) {
-        b_.wait_pair(h_.at(v_ - 1), kPassed, {received++, 0, n_ - subtree(v_), 0});
+      const int part = (v_ - round + n_) % n_;  // held, or passed on by the place before in its last round
+      const bool passes = has_next() && !holds(v_ + 1, part);
+      if (!holds(v_, part)) {
+        const int count = received++;
+        if (passes || received == lacked) b_.wait_pair(h_.at(v_ - 1), kPassed, {count, 0, lacked, 0});
       }
-      if (!has_next() || holds(v_ + 1, part)) continue;
+      if (!passes) continue;
       const int next = h_.at(v_ + 1);
-      if (sent == 0) b_.wait_pair_credit(next, kRingCredit);
       put(part, next);
       b_.signal_pair(next, kPassed, {sent++, 0, n_ - subtree(v_ + 1), 0});
     }

@@ -62,7 +62,7 @@ void Holder::publish() const {
   for (int part = 0; part < parts_; ++part) b_.copy(chunk(part), kept(part), {output(part)});
 }
 
-void Holder::release(const std::vector<int>& receivers, const std::vector<int>& sources) const {
+void Holder::release(const std::vector<int>& receivers, int source) const {
   const bool root = b_.rank() == b_.root();
   if (root && others_.empty()) return;
   for (const int receiver : receivers) b_.flush(receiver);
@@ -72,13 +72,13 @@ void Holder::release(const std::vector<int>& receivers, const std::vector<int>& 
     return;
   }
   for (const int rank : others_) b_.wait_pair(rank, kCopied);
-  for (size_t i = 0; i < sources.size(); ++i) b_.signal_pair(sources[i], static_cast<int>(i));
+  b_.signal_pair(source, kCredit);
 }
 
 void hand_on(const Holder& h, int parent, const std::vector<int>& children) {
   plan::Builder& b = h.builder();
   b.lag(h.behind());
-  h.release(children, {parent});
+  h.release(children, parent);
   b.lag(0);
   if (parent < 0) {
     h.begin();

@@ -11,7 +11,7 @@
 //     board kFinished   of each owner on other nodes: a slice of its rail lies in its kept areas
 //     pair kSent        owner to root: what it puts from the staged slice has left
 //     pair kCopied      rank to root or owner: the slice has been copied
-// Between nodes all data flow from lower to higher places, so that both channels of the way back are free for credits.
+// Between nodes all data flow from lower to higher places, so that the way back is free for credits.
 #pragma once
 
 #include <vector>
@@ -53,9 +53,9 @@ class Holder {
   void begin() const;
   /// All slices have come in: for the node to copy, and for this rank's output.
   void publish() const;
-  /// Until the puts to `receivers` have left and everybody of the node has copied the slice; then tells who overwrites it next: each of
-  /// `sources` on the channel of its position in the list, or the root.
-  void release(const std::vector<int>& receivers, const std::vector<int>& sources) const;
+  /// Until the puts to `receivers` have left and everybody of the node has copied the slice; then tells who overwrites it next: `source`,
+  /// or the root.
+  void release(const std::vector<int>& receivers, int source) const;
 
  private:
   void stage() const;

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "core/sync.h"
 
@@ -44,6 +45,15 @@ OperandOrder order_of(const Team& team) {
   }
 }
 
+/// All of them; but the many steps of scatter_all_gather, whose places count from the root, need not be seen from every one.
+std::vector<int> roots_of(Collective collective, Algorithm algorithm, int ranks) {
+  if (collective != Collective::broadcast) return {0};
+  if (algorithm == Algorithm::scatter_all_gather && ranks > 16) return {0, 1, ranks / 2, ranks - 1};
+  std::vector<int> roots(static_cast<size_t>(ranks));
+  std::iota(roots.begin(), roots.end(), 0);
+  return roots;
+}
+
 std::string text(const Scratch& scratch) {
   return fmt::format("slots {} packets {}", scratch.slots_bytes, scratch.packets_bytes);
 }
@@ -82,8 +92,7 @@ std::vector<Team> all_teams(int ranks, int more_credits, const std::vector<uint1
   for (const Collective collective : {Collective::all_reduce, Collective::broadcast, Collective::barrier}) {
     for (const Algorithm algorithm : algorithms::algorithms_of(collective)) {
       if (!algorithms::suits(algorithm, shape)) continue;
-      const int roots = collective == Collective::broadcast ? ranks : 1;
-      for (int root = 0; root < roots; ++root) {
+      for (const int root : roots_of(collective, algorithm, ranks)) {
         teams.push_back(make_team(collective, algorithm, ranks, root,
                                   algorithms::least_credits(algorithm) + more_credits, nodes));
       }

@@ -44,8 +44,8 @@ struct Team {
 Team make_team(Collective collective, Algorithm algorithm, int ranks, int root, int credits,
                const std::vector<uint16_t>& nodes = {});
 
-/// Every algorithm of every collective that suits the nodes, every root where there is one, with the fewest credits plus
-/// `more_credits`.
+/// Every algorithm of every collective that suits the nodes, with the fewest credits plus `more_credits`; every root, of
+/// scatter_all_gather on more than 16 ranks a few.
 std::vector<Team> all_teams(int ranks, int more_credits, const std::vector<uint16_t>& nodes = {});
 
 /// The team's operation on `count` elements. `stand_in`, if given, replaces the plan of its rank.
