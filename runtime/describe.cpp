@@ -150,9 +150,9 @@ std::string line(std::string_view name, std::string_view text) {
 
 std::string machine_text(const Machine& m) {
   return "\nMachine\n" + line("host", m.host) + line("processor", m.processor) +
-         line("cores", fmt::format("{} processors ({} usable by this process)", m.processors.size(),
-                                   m.usable.size())) +
-         line("memory", format_size(m.memory)) + line("kernel", m.kernel) +
+         line("cores", fmt::format("{}, {} processors, {} usable by this process", m.cores.size(),
+                                   m.processors.size(), m.usable.size())) +
+         line("memory", memory_text(m.memory)) + line("kernel", m.kernel) +
          line("instructions", reduce::kernels().name) + line("locked mem.", locked_memory()) +
          line("node", node_id()) + fmt::format("\nTopology ({})\n", m.source) + topology_text(m);
 }

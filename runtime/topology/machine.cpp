@@ -211,7 +211,7 @@ Machine look_at_machine() {
   if (!topology) return look_without_hwloc(why);
   Machine machine = basics();
   const unsigned version = hwloc_get_api_version();
-  machine.source = fmt::format("hwloc {}.{}.{}", version >> 16, version >> 8 & 0xff, version & 0xff);
+  machine.source = fmt::format("hwloc, API {}.{}", version >> 16, version >> 8 & 0xff);
   read_processors(topology.get(), machine);
   read_memory(topology.get(), machine);
   read_devices(topology.get(), machine);

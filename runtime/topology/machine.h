@@ -59,7 +59,7 @@ struct Machine {
   std::string host = {};
   std::string processor = {};  // model
   std::string kernel = {};
-  std::string source = {};   // "hwloc 2.9.0"
+  std::string source = {};   // "hwloc, API 2.8"
   std::string problem = {};  // why the rest is less than there is; empty: nothing is known to be missing
   uint64_t memory = 0;
   std::vector<int> processors = {};  // there are

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -88,7 +89,7 @@ std::string memory_name(int number) {
 /// The memory of one NUMA node and the caches in front of it.
 std::string memory_boxes(const Machine& machine, const NumaNode& numa, const std::string& indent) {
   std::string text = box(indent, memory_name(numa.number),
-                         fmt::format("memory {}\n{}", numa.number, format_size(numa.bytes)), "box3d");
+                         fmt::format("memory {}\n{}", numa.number, memory_text(numa.bytes)), "box3d");
   for (size_t c = 0; c < machine.caches.size(); ++c) {
     const Cache& cache = machine.caches[c];
     if (cache.processors.empty() || !inside(cache.processors, numa.processors)) continue;
@@ -129,6 +130,18 @@ std::string device_box(const Machine& machine, const std::string& name, const st
 
 }  // namespace
 
+std::string memory_text(uint64_t bytes) {
+  constexpr double kUnit = 1024;
+  constexpr const char* kUnits[] = {"KiB", "MiB", "GiB", "TiB", "PiB"};
+  double amount = static_cast<double>(bytes) / kUnit;
+  size_t unit = 0;
+  while (amount >= kUnit && unit + 1 < std::size(kUnits)) {
+    amount /= kUnit;
+    ++unit;
+  }
+  return fmt::format("{:.1f} {}", amount, kUnits[unit]);
+}
+
 std::string device_text(const NetworkDevice& device) {
   std::vector<std::string> parts = {device.up ? "up" : "down"};
   if (device.rdma) parts.emplace_back("RDMA");
@@ -149,7 +162,7 @@ std::string topology_text(const Machine& machine) {
   }
   for (const NumaNode& numa : machine.numa) {
     text += line(fmt::format("memory {}", numa.number),
-                 fmt::format("{}, {}", format_size(numa.bytes), processors_text(numa.processors)));
+                 fmt::format("{}, {}", memory_text(numa.bytes), processors_text(numa.processors)));
   }
   for (const Cache& cache : machine.caches) {
     text += line(fmt::format("cache L{}", cache.level), cache_text(machine, cache));
@@ -200,7 +213,7 @@ std::string topology_graphviz(const Machine& machine) {
       "graph \"topology\" {\n  node [fontname=\"sans-serif\"];\n  graph [fontname=\"sans-serif\"];\n";
   text += box("  ", "machine",
               fmt::format("{}\n{}, {}", machine.host.empty() ? "machine" : machine.host,
-                          plural(machine.processors.size(), "processor"), format_size(machine.memory)),
+                          plural(machine.processors.size(), "processor"), memory_text(machine.memory)),
               "house");
   std::vector<bool> drawn(machine.numa.size(), false);
   for (const Package& package : machine.packages) text += package_cluster(machine, package, drawn);

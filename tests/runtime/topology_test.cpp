@@ -216,6 +216,13 @@ TEST_CASE("lists of numbers are written as ranges") {
   CHECK(format_list({0, 1, 2, 3, 8, 10, 11}) == "0-3,8,10-11");
 }
 
+TEST_CASE("memory is written as people say it") {
+  CHECK(memory_text(0) == "0.0 KiB");
+  CHECK(memory_text(1536) == "1.5 KiB");
+  CHECK(memory_text(uint64_t{3} << 40) == "3.0 TiB");
+  CHECK(memory_text(UINT64_MAX) == "16384.0 PiB");
+}
+
 TEST_CASE("this machine is described") {
   const Machine machine = look_at_machine();
   CHECK(contains(machine.source, "hwloc"));
@@ -233,7 +240,7 @@ TEST_CASE("this machine is described") {
 }
 
 TEST_CASE("two packages with their memory, caches and cores") {
-  const SyntheticMachine synthetic("Package:2 NUMANode:1(memory=1GB) L3Cache:2(size=8MB) Core:2 PU:2");
+  const SyntheticMachine synthetic("Package:2 NUMANode:1(memory=1073741824) L3Cache:2(size=8MB) Core:2 PU:2");
   const Machine machine = look_at_machine();
   CHECK(machine.packages.size() == 2);
   CHECK(machine.numa.size() == 2);
@@ -245,7 +252,7 @@ TEST_CASE("two packages with their memory, caches and cores") {
 
   const std::string text = topology_text(machine);
   CHECK(contains(text, "  package 1    4 cores, processors 8-15\n"));
-  CHECK(contains(text, "  memory 0     "));
+  CHECK(contains(text, "  memory 0     1.0 GiB, processors 0-7\n"));
   CHECK(contains(text, ", 2 cores, processors 4-7\n"));
 
   const nlohmann::json json = topology_json(machine);
