@@ -150,7 +150,7 @@ std::string line(std::string_view name, std::string_view text) {
 
 std::string machine_text(const Machine& m) {
   return "\nMachine\n" + line("host", m.host) + line("processor", m.processor) +
-         line("cores", fmt::format("{}, {} processors, {} usable by this process", m.cores.size(),
+         line("cores", fmt::format("{} cores, {} processors, {} usable by this process", m.cores.size(),
                                    m.processors.size(), m.usable.size())) +
          line("memory", memory_text(m.memory)) + line("kernel", m.kernel) +
          line("instructions", reduce::kernels().name) + line("locked mem.", locked_memory()) +
