@@ -58,6 +58,8 @@ class Member {
   int me() const { return b_.rank(); }
   /// True where nobody else is on the node: input is folded, and output written, without going through slots.
   bool alone() const { return others_.empty(); }
+  /// False where every slot is used once, because the message is one slice: no credit needs to be returned.
+  bool paced() const { return inside_ == Inside::slots; }
   /// Lags between a put and the step that awaits what comes back: two hops take all credits.
   int hop() const { return std::clamp(credits_ / 2, 1, kLongestHop); }
   int credits() const { return credits_; }

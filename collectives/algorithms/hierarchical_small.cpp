@@ -2,13 +2,15 @@
 //
 // Inside a node it travels as packets, each of which carries its own flag; between nodes it is put from the first rank of a node to the
 // first rank of another.
-//     all-reduce   ranks post their inputs; the node's first rank folds them into a slot; the first ranks exchange by recursive doubling
-//                  (recursive_doubling.cpp): log2 N trips for N nodes, one trip for two; each posts the result for its node
+//     all-reduce   ranks post their inputs; the node's first rank folds them into a slot; the first ranks exchange; each posts the result
+//                  for its node. Up to four nodes put to all others at once, one trip, and fold in the order of nodes; more exchange by
+//                  recursive doubling (recursive_doubling.cpp), log2 N trips for N nodes
 //     barrier      the all-reduce of no bytes: nobody has the result's packets before everybody has posted
 //     broadcast    the root posts packets for its node and puts the message down a binomial tree of nodes; the first rank of each other
 //                  node posts it for its own
 // No slot and no packet is used twice in an operation, so no credits are needed.
 #include <bit>
+#include <vector>
 
 #include "collectives/algorithms/hierarchical.h"
 
@@ -25,15 +27,45 @@ Nodes first_ranks(const Shape& shape) {
   return nodes;
 }
 
+/// With more nodes than this, one message to each other node takes longer than more trips.
+constexpr int kMostAtOnce = 4;
+
+Needs at_once_needs(int members) {
+  return {.parts = 1, .arrivals = members, .partials = false, .kept = false, .uses_per_slice = 1};
+}
+
+void at_once(const Member& m) {
+  plan::Builder& b = m.builder();
+  const plan::Location mine = m.fold(0);
+  for (int d = 1; d < m.count(); ++d) {
+    const int peer = m.at(m.place() + d);
+    b.put(m.chunk(0), mine, {b.slot(peer, m.arrival(m.place()))});
+    b.signal_pair(peer, kData);
+  }
+  std::vector<plan::Location> operands;
+  operands.reserve(static_cast<size_t>(m.count()));
+  for (int p = 0; p < m.count(); ++p) {
+    if (p != m.place()) b.wait_pair(m.at(p), kData);
+    operands.push_back(p == m.place() ? mine : m.arrived(p));
+  }
+  // In place, the output is the source of the puts.
+  for (int d = 1; d < m.count() && m.alone(); ++d) b.flush(m.at(m.place() + d));
+  m.finish(0, operands, false);
+  m.publish();
+}
+
+constexpr Exchange kAtOnce{at_once_needs, at_once};
+
 Plan all_reduce(Collective collective, const Shape& shape) {
   const Nodes nodes = first_ranks(shape);
+  const Exchange& exchange = nodes.count() <= kMostAtOnce ? kAtOnce : kDoubling;
   plan::Builder b(collective, Algorithm::hierarchical_small, shape);
-  const Member member(b, nodes, 0, kDoubling.needs(nodes.count()), shape.credits, Member::Inside::packets);
+  const Member member(b, nodes, 0, exchange.needs(nodes.count()), shape.credits, Member::Inside::packets);
   b.packet_areas(kPacketAreas);
   b.claim();
   b.block();
   if (nodes.rail_of(shape.rank) == 0) {
-    kDoubling.emit(member);
+    exchange.emit(member);
   } else {
     b.put_packets(b.input(), b.packets(b.rank(), kContribution));
     b.copy_packets(b.packets(nodes.owner(nodes.mine, 0), kResult), b.output());

@@ -51,11 +51,11 @@ class Doubling {
     b_.wait_pair(partner, kData);
     m_.await_readers();
     m_.deliver(0, m_.arrived(kResultOut));
-    b_.signal_pair(partner, kCredit);
+    if (m_.paced()) b_.signal_pair(partner, kCredit);
     m_.publish();
     b_.lag(0);
     m_.await_contributions();
-    b_.wait_pair_credit(partner, kCredit);
+    if (m_.paced()) b_.wait_pair_credit(partner, kCredit);
     put(partner, m_.fold(0), kFoldIn);
     m_.end_contributions();
   }
@@ -104,7 +104,7 @@ class Doubling {
       b_.wait_pair(partner(), kData);
       const plan::Location mine = m_.alone() ? m_.input(0) : m_.partial(0);
       b_.reduce(m_.chunk(0), std::array{mine, m_.arrived(kFoldIn)}, {partial(0)}, false);
-      b_.signal_pair(partner(), kCredit);
+      if (m_.paced()) b_.signal_pair(partner(), kCredit);
       put(peer(0), partial(0), kRounds);
     }
     b_.lag(0);
@@ -117,7 +117,7 @@ class Doubling {
   void finish() const {
     const int last = f_.rounds - 1;
     m_.await_readers();
-    if (f_.paired) b_.wait_pair_credit(partner(), kCredit);
+    if (f_.paired && m_.paced()) b_.wait_pair_credit(partner(), kCredit);
     b_.wait_pair(peer(last), kData);
     // In place, the output is the source of the first put.
     if (!f_.paired && m_.alone()) b_.flush(peer(0));

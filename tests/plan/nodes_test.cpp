@@ -85,8 +85,8 @@ TEST_CASE("every plan on a few small nodes is proven at every size, placement an
 TEST_CASE("every plan on uneven nodes is proven for every root") {
   for (const int more : {0, 2}) {
     if (kSanitized && more != 0) continue;
-    for (const Map& nodes :
-         {consecutive({3, 5, 1}), Map{0, 1, 1, 2, 0, 1, 0, 1, 1}, consecutive({2, 3, 2, 2})}) {
+    for (const Map& nodes : {consecutive({3, 5, 1}), Map{0, 1, 1, 2, 0, 1, 0, 1, 1},
+                             consecutive({2, 3, 2, 2}), consecutive({2, 1, 1, 2, 1})}) {
       require_all(all_teams(static_cast<int>(nodes.size()), more, nodes),
                   more == 0 && !kSanitized ? Coverage::full : Coverage::light);
     }
