@@ -38,7 +38,7 @@ scripts   shellcheck, and the tests of the scripts
 install   install to an empty folder; a C and a C++ program build against it and run
 clang     clang, unoptimised, warnings as errors; the fast tests
 tidy      clang-tidy over the library's sources
-asan      AddressSanitizer and UBSan; all but the slow tests
+asan      AddressSanitizer and UBSan; all but the slow tests and those of clusters
 tsan      ThreadSanitizer; tests whose ranks are threads
 fuzz      each libFuzzer target for a short time
 END

@@ -90,10 +90,10 @@ stage_asan() {
   set_sanitizer_options
   CC=clang CXX=clang++ cmake --preset asan -B "$builds/asan" -DPython3_EXECUTABLE="$(system_python)"
   cmake --build "$builds/asan" -j "$jobs"
-  run_ctest asan "$builds/asan" -LE '^slow$' -E mpi -j "$test_jobs"
+  run_ctest asan "$builds/asan" -LE '^(slow|cluster)$' -E mpi -j "$test_jobs"
   # MPI leaks from plug-ins that it has unloaded by the time leaks are looked for: there is nothing left to suppress by name.
   export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
-  run_ctest asan_mpi "$builds/asan" -LE '^slow$' -R mpi -j "$test_jobs"
+  run_ctest asan_mpi "$builds/asan" -LE '^(slow|cluster)$' -R mpi -j "$test_jobs"
 }
 
 # Rank threads of one process only: a race between processes is not visible to TSan.

@@ -336,7 +336,7 @@ class Bytes(OnCluster):
     """
 
     BYTES = 16 * MIB
-    ROUNDS = 6
+    ROUNDS = 4
 
     def moved(self, layout, collective, algorithm):
         """Bytes into and out of each host, for one operation."""

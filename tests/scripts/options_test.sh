@@ -17,7 +17,7 @@ refused() {
   say "ok: $* is refused"
 }
 
-for script in quickstart test tidy format install_packages; do
+for script in quickstart test tidy format install_packages cluster; do
   "$repo_root/scripts/$script.sh" --help | grep -q '^Usage: ' || die "no help: $script.sh"
   refused "unknown option '--nonsense'" "$script.sh" --nonsense
 done
@@ -30,6 +30,12 @@ refused '--only needs a stage' test.sh --only ''
 refused 'no stage is left to run' test.sh --only packages --skip packages
 touch "$scratch/compile_commands.json"
 refused 'no such commit: nonsense' tidy.sh --build "$scratch" --changed nonsense
+refused "unknown command 'nonsense'" cluster.sh nonsense
+refused 'a command is missing' cluster.sh --name some
+refused 'up needs a number of hosts, 1 to 250' cluster.sh up 251
+refused "--delay needs a time such as 50us or 10ms, not '50'" cluster.sh up 2 --delay 50
+refused "letters, digits and _.- only, not 'a b'" cluster.sh --name 'a b' status
+refused "there is no cluster 'nobodys-cluster'" cluster.sh --name nobodys-cluster exec a1 true
 
 stages=$("$repo_root/scripts/test.sh" --list | cut -d ' ' -f 1 | tr '\n' ' ')
 [[ $stages == 'packages release tests skips format scripts install clang tidy asan tsan fuzz ' ]] ||
