@@ -67,7 +67,6 @@ struct WindowHeader {
   NodeControl node;
   BoardLine board;
   RetiredLine retired;
-  uint64_t processors[16];  // bit map of the processors this rank may run on; written once, at set-up
   alignas(kCacheLine) Announcement announcements[kAnnouncements];
 };
 

@@ -31,12 +31,6 @@ struct Node {
     return shm::Window::at(members[static_cast<size_t>(rank)].window.data(), layout);
   }
   NodeControl& control() const { return window(0).header->node; }
-
-  /// Writes the processors this thread may run on into the window of `rank`, which must be this process's own. Before the
-  /// ranks meet for the last time at set-up, so that all can read all afterwards.
-  void publish_processors(int rank);
-  /// How many processors the ranks may use together: fewer than ranks means that they must share.
-  int processors() const;
 };
 
 /// All ranks inside this process. Throws Error.

@@ -312,7 +312,6 @@ class Host {
       m.memory.reset();
       node_->members.push_back(std::move(member));
     }
-    node_->publish_processors(0);
   }
 
   void await_ready() {
@@ -380,7 +379,6 @@ class Guest {
       send_message(socket_.get(), header, e.what(), {});
       throw;
     }
-    node_->publish_processors(meeting_.rank);
     MessageHeader header;
     header.type = MessageType::ready;
     header.rank = meeting_.rank;

@@ -30,10 +30,10 @@ const reduce::Kernels& choose_kernels(SimdChoice choice) {
   return *kernels;
 }
 
-WaitLoop::Settings wait_settings(const Settings& settings, const Node& node) {
+WaitLoop::Settings wait_settings(const Settings& settings, const Crowd& crowd) {
   WaitLoop::Settings wait = settings.wait;
   // More ranks than processors: the awaited rank may need this very one, so it is handed over almost at once.
-  if (!settings.spin_given && node.ranks() > node.processors()) {
+  if (!settings.spin_given && crowd.is_crowded()) {
     wait.fast_turns = 4;
     wait.spin_ns = 0;
   }
@@ -55,7 +55,7 @@ Communicator::Communicator(std::unique_ptr<World> world, const Settings& setting
       waited_for_(static_cast<size_t>(endpoint_.ranks())) {
   if (world_->transport) pollers_.push_back(world_->transport.get());
   sleeper_ = Sleeper(endpoint_.sleepers, world_->place(), endpoint_.self().wake_descriptor, pollers_);
-  wait_loop_ = WaitLoop(wait_settings(settings, *world_->node), &sleeper_, pollers_);
+  wait_loop_ = WaitLoop(wait_settings(settings, world_->crowd), &sleeper_, pollers_);
   const shm::Layout& layout = world_->node->layout;
   for (int c = 0; c < kCollectives; ++c) {
     tables_[static_cast<size_t>(c)] =

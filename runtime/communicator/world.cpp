@@ -84,7 +84,7 @@ void join_others(World& world, const UniqueId& id, const Settings& settings) {
   meet_on_node(world, id, settings);
   if (world.placement.node_count() > 1) open_ports(world, settings);
   // Nobody starts before everybody can be reached.
-  world.control->all_gather("");
+  world.crowd = Crowd::from(world.control->all_gather(Crowd::describe_self()), world.rank);
 }
 
 }  // namespace
@@ -123,6 +123,7 @@ std::unique_ptr<World> local_world(const std::shared_ptr<Node>& node, int rank) 
   world->rank = rank;
   world->placement = Placement::one_node(node->ranks());
   world->pids.assign(static_cast<size_t>(node->ranks()), static_cast<uint32_t>(getpid()));
+  world->crowd = Crowd::threads(node->ranks());
   world->node = node;
   return world;
 }

@@ -10,6 +10,7 @@
 #include "runtime/bootstrap/control.h"
 #include "runtime/bootstrap/node.h"
 #include "runtime/communicator/settings.h"
+#include "runtime/topology/crowd.h"
 #include "runtime/topology/placement.h"
 #include "runtime/tuner/selection.h"
 #include "transports/port.h"
@@ -20,6 +21,7 @@ namespace tutti {
 struct World {
   int rank = 0;
   Placement placement;
+  Crowd crowd;
   std::vector<uint32_t> pids;        // by rank; for messages
   std::unique_ptr<Control> control;  // null where all ranks are on one node
   std::shared_ptr<Node> node;        // the ranks of this node, by place

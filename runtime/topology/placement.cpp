@@ -49,13 +49,6 @@ std::string host_name() {
   return cleaned(name.data(), Whereabouts::kMostHost);
 }
 
-/// One boot of one kernel. Without it host names must do: machines have different ones, and they do not change while a job starts.
-std::string boot_id() {
-  std::ifstream file("/proc/sys/kernel/random/boot_id");
-  std::string id;
-  return file >> id && !id.empty() ? cleaned(id, 64) : cleaned(host_name(), 64);
-}
-
 uint32_t read_u32(std::string_view bytes, size_t at) {
   uint32_t value = 0;
   for (size_t i = 0; i < sizeof(value); ++i) {
@@ -92,6 +85,12 @@ std::string unique_name(const std::string& host, std::map<std::string, int>& tak
 }
 
 }  // namespace
+
+std::string boot_id() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string id;
+  return file >> id && !id.empty() ? cleaned(id, 64) : cleaned(host_name(), 64);
+}
 
 std::string Whereabouts::serialize() const {
   std::string bytes(kMagic);

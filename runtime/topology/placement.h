@@ -69,6 +69,9 @@ struct Placement {
   std::string summary() const;
 };
 
+/// One boot of one kernel. Without it host names must do: machines have different ones, and they do not change while a job starts.
+std::string boot_id();
+
 /// "0-3,8,10-11" of ascending numbers.
 std::string format_list(const std::vector<int>& numbers);
 
