@@ -42,7 +42,7 @@ class Halving {
  public:
   Halving(const Member& member, const Folding& folding)
       : m_(member), b_(member.builder()), f_(folding), operands_(static_cast<size_t>(f_.left)) {
-    left_.push_back(std::vector<int>(static_cast<size_t>(f_.left)));
+    left_.emplace_back(static_cast<size_t>(f_.left));
     std::iota(left_[0].begin(), left_[0].end(), 0);
     for (int round = 0; round < f_.rounds; ++round) left_.push_back(half(round, true));
     for (const int part : left_[0]) operands_[static_cast<size_t>(part)] = m_.operands(part);
