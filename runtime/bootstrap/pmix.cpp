@@ -9,6 +9,7 @@
 #include <pmix.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
@@ -141,7 +142,7 @@ class Answers {
 extern "C" {
 
 static void fence_answered(pmix_status_t status, void* data) {
-  Answers::all().give(reinterpret_cast<uintptr_t>(data), Answer{.status = status, .bytes = {}});
+  Answers::all().give(std::bit_cast<uintptr_t>(data), Answer{.status = status, .bytes = {}});
 }
 
 static void value_answered(pmix_status_t status, pmix_value_t* value, void* data) {
@@ -152,7 +153,7 @@ static void value_answered(pmix_status_t status, pmix_value_t* value, void* data
     }
     if (value->type == PMIX_UINT32) answer.number = value->data.uint32;
   }
-  Answers::all().give(reinterpret_cast<uintptr_t>(data), std::move(answer));
+  Answers::all().give(std::bit_cast<uintptr_t>(data), std::move(answer));
 }
 
 }  // extern "C"
@@ -197,7 +198,7 @@ class Session {
     collect.value.data.flag = true;
     const uintptr_t number = Answers::all().expect();
     const pmix_status_t status =
-        library().fence(nullptr, 0, &collect, 1, fence_answered, reinterpret_cast<void*>(number));
+        library().fence(nullptr, 0, &collect, 1, fence_answered, std::bit_cast<void*>(number));
     // A fence of one rank may be complete at once; then no answer follows.
     if (status == PMIX_OPERATION_SUCCEEDED) {
       Answers::all().forget(number);
@@ -216,8 +217,8 @@ class Session {
     whose.rank = rank;
     const uintptr_t number = Answers::all().expect();
     const pmix_status_t status =
-        library().get(&whose, key.c_str(), nullptr, 0, value_answered, reinterpret_cast<void*>(number));
-    const Answer answer = answered(number, status, "PMIx_Get");
+        library().get(&whose, key.c_str(), nullptr, 0, value_answered, std::bit_cast<void*>(number));
+    Answer answer = answered(number, status, "PMIx_Get");
     if (answer.status != PMIX_SUCCESS) {
       const char* text = library().error_string(answer.status);
       raise(Result::system_error, "rank {}: PMIx_Get of {}: {} ({})", me_.rank, key,
