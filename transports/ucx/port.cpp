@@ -75,7 +75,8 @@ void UcxPort::connect(const Address& address) {
   params.address = reinterpret_cast<const ucp_address_t*>(address.worker.data());
   params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
   params.err_handler = {.cb = on_error, .arg = this};
-  require(ucp_ep_create(transport_.worker(), &params, &endpoint_), "connecting");
+  require(ucp_ep_create(transport_.worker(), &params, &endpoint_),
+          "connecting (is there a network that both use? UCX_TLS, UCX_NET_DEVICES)");
   is_tcp_ = route().starts_with("tcp");
   choose_way(address);
 }
