@@ -73,8 +73,17 @@ struct DestroyTopology {
 };
 using Topology = std::unique_ptr<hwloc_topology, DestroyTopology>;
 
+/// Keeps hwloc's plug-ins loaded: libraries that they bring (of OpenCL, of X) do not all survive being unloaded.
+void keep_plugins() {
+  [[maybe_unused]] static const hwloc_topology_t kept = [] {
+    hwloc_topology_t topology = nullptr;
+    return hwloc_topology_init(&topology) == 0 ? topology : nullptr;
+  }();
+}
+
 /// Null where hwloc cannot look; `why` then says so.
 Topology load_topology(std::string& why) {
+  keep_plugins();
   hwloc_topology_t raw = nullptr;
   if (hwloc_topology_init(&raw) != 0) {
     why = "hwloc cannot be initialised";
