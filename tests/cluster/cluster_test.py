@@ -502,9 +502,9 @@ class Faults(OnCluster):
         self.expect_silent({rank: failures[rank] for rank in (2, 3)}, ["0 (node a1)", "1 (node a1)"])
 
     def test_missing_host(self):
-        job = Job(self, (1, 2, 2), "setup", absent=("a3",), TUTTI_SETUP_TIMEOUT="3s")
-        failures = job.await_failures(list(job.processes), 3 + 3)
-        self.expect_text(failures, r"ranks 3, 4 did not arrive within 3s \(of 5 ranks")
+        job = Job(self, (1, 2, 2), "setup", absent=("a3",), TUTTI_SETUP_TIMEOUT="8s")
+        failures = job.await_failures(list(job.processes), 8 + 3)
+        self.expect_text(failures, r"ranks 3, 4 did not arrive within 8s \(of 5 ranks")
 
     def test_silent_host(self):
         """Its link is down before the ranks meet."""
