@@ -8,14 +8,18 @@
 // The first tree is in order: place p > 0 with lowest bit b has the subtree of places (p - b, p + b), and place 0 is the root, with one
 // child. The second one is its mirror image for an even number of members and shifted by one place for an odd one.
 //
-// Counter `tree` of each pair of neighbours carries both ways of that tree; the two trees never share one. Two stages, latest first:
-//     down (lag credits)   await the result from the parent, in the kept area; put it to the children; copy it to the output
-//     up   (lag 0)         await the children's partial sums; fold with the own operands; put to the parent, or, at the root, finish and
-//                          put to the children
+// Counter `tree` of each pair of neighbours carries both ways of that tree; the two trees never share one. Of both trees, in this order:
+//     down   await the result from the parent, in the kept area; put it to the children; copy it to the output
+//     up     await the children's partial sums; fold with the own operands; put to the parent, or, at the root, finish and put to the
+//            children
+// Leaves go up on lag 0 and come down on lag `credits`; the levels between share these lags evenly, so that nobody waits for what has just
+// been sent, as far as credits reach.
+//
 // No credit is returned: a result tells that the parent has read the partial sum of the same slice, and a partial sum of slice s tells that
 // its sender, and everybody below, is done with the result of slice s - credits.
 //
 // Cost: 2 log2 n trips for the first slice, `credits` slices under way; each member sends and receives at most 2 S.
+#include <algorithm>
 #include <bit>
 #include <vector>
 
@@ -71,16 +75,30 @@ class Tree {
       : m_(member),
         b_(member.builder()),
         tree_(tree),
-        at_(neighbours_of(tree, member.count(), member.place())) {}
+        at_(neighbours_of(tree, member.count(), member.place())) {
+    int height = 1;
+    for (int place = 0; place < m_.count(); ++place) height = std::max(height, depth_of(place));
+    const int depth = depth_of(m_.place());
+    const int credits = std::min(m_.credits(), kMostUnderWay);
+    const int top = credits / 2;
+    up_ = (height - depth) * top / height;
+    down_ = top + std::max(1, depth * (credits - top) / height);
+  }
+
+  int up_lag() const { return up_; }
+  /// From which on the part has its result.
+  int down_lag() const { return down_; }
 
   void down() const {
     if (at_.parent < 0) return;
+    b_.lag(down_);
     b_.wait_pair(m_.at(at_.parent), tree_);
     put_down();
     b_.copy(m_.chunk(tree_), m_.kept(tree_), {m_.output(tree_)});
   }
 
   void up() const {
+    b_.lag(up_);
     std::vector<plan::Location> operands = m_.operands(tree_);
     if (at_.lower >= 0) operands.insert(operands.begin(), await_child(at_.lower, 0));
     if (at_.higher >= 0) operands.push_back(await_child(at_.higher, 1));
@@ -101,6 +119,12 @@ class Tree {
   }
 
  private:
+  int depth_of(int place) const {
+    int depth = 0;
+    while ((place = neighbours_of(tree_, m_.count(), place).parent) >= 0) ++depth;
+    return depth;
+  }
+
   plan::Location await_child(int place, int side) const {
     b_.wait_pair(m_.at(place), tree_);
     return m_.arrived(tree_ * kSides + side);
@@ -118,18 +142,21 @@ class Tree {
   plan::Builder& b_;
   int tree_;
   Neighbours at_;
+  int up_ = 0;
+  int down_ = 0;
 };
 
 void emit(const Member& m) {
   plan::Builder& b = m.builder();
   const std::vector<Tree> trees{Tree(m, 0), Tree(m, 1)};
-  b.lag(std::min(m.credits(), kMostUnderWay));
   for (const Tree& tree : trees) tree.down();
+  b.lag(std::max(trees[0].down_lag(), trees[1].down_lag()));
   m.publish();
   b.lag(0);
   m.await_contributions();
   m.await_readers();
   for (const Tree& tree : trees) tree.up();
+  b.lag(std::max(trees[0].up_lag(), trees[1].up_lag()));
   m.end_contributions();
 }
 

@@ -206,6 +206,38 @@ TEST_CASE("a double binary tree sends each node's card no more than twice the me
   }
 }
 
+TEST_CASE("credits say how many slices are in flight between nodes") {
+  // A trip takes longer than many slices, so all that may be sent is sent.
+  sim::Model model;
+  model.far = {1000 * sim::kMicrosecond, 10};
+  const sim::Scratch scratch{
+      .slots_bytes = 16 << 20,
+      .packets_bytes = 1 << 20,
+      .limits = {.slots_bytes = 8 << 20, .packets_bytes = 1 << 20, .max_slice_bytes = 1 << 10}};
+  for (const auto& [collective, algorithm] :
+       {std::pair{Collective::all_reduce, Algorithm::hierarchical_direct},
+        std::pair{Collective::all_reduce, Algorithm::hierarchical_doubling},
+        std::pair{Collective::all_reduce, Algorithm::hierarchical_tree},
+        std::pair{Collective::broadcast, Algorithm::hierarchical_chain}}) {
+    sim::Time before = 0;
+    uint32_t in_flight_before = 0;
+    for (const int credits : {2, 4, 8}) {
+      const Team team = make_team(collective, algorithm, 2, 0, credits, {0, 1});
+      const sim::Operation operation{.plans = team.plans, .count = 256 << 10, .type = DataType::uint8};
+      const sim::Report report = sim::simulate({&operation, 1}, model, scratch);
+      INFO(team.name());
+      const uint32_t in_flight = report.max_in_flight[1];
+      CHECK(in_flight <= 2 * static_cast<uint32_t>(credits));
+      if (before != 0) {
+        CHECK(in_flight > in_flight_before);
+        CHECK(static_cast<double>(report.operations[0].service()) < 0.7 * static_cast<double>(before));
+      }
+      before = report.operations[0].service();
+      in_flight_before = in_flight;
+    }
+  }
+}
+
 TEST_CASE("members of a direct exchange begin with different receivers") {
   const int n = 5;
   const Team team = make_team(Collective::all_reduce, Algorithm::hierarchical_direct, n, 0, 4, single(n));
