@@ -30,7 +30,7 @@ Usage: scripts/cluster.sh [--name NAME] COMMAND
   down [--all]    ends the cluster (--all: every cluster of this user) and all its processes; none is no error
   probe           exit status 0 where clusters can be made, else 77 and the reason
 
-NAME (default: user and checkout; or TUTTI_CLUSTER_NAME) lets several clusters exist at once.
+NAME (default: user and checkout; or CLUSTER_NAME) lets several clusters exist at once.
 As root, or as a user who may make user namespaces, or by sudo without a password.
 Exit status: that of the program for run and exec; else 0, 1 failed, 2 bad usage, 3 the kernel cannot delay packets,
 4 namespaces are not permitted.
@@ -67,7 +67,7 @@ become_root() {
   elif have sudo && sudo -n true 2>/dev/null; then
     local kept
     kept=$(compgen -e | grep -E '^(TUTTI|UCX)_' | paste -sd,) || true
-    exec sudo -n ${kept:+--preserve-env="$kept"} TUTTI_CLUSTER_NAME="$name" bash "${BASH_SOURCE[0]}" "${arguments[@]}"
+    exec sudo -n ${kept:+--preserve-env="$kept"} CLUSTER_NAME="$name" bash "${BASH_SOURCE[0]}" "${arguments[@]}"
   fi
 }
 
@@ -201,7 +201,9 @@ bring_up() {
   find_switch
   [[ -z $switch ]] || end_switch "$switch"
   case $told in
-    *'Operation not permitted'* | *'Permission denied'* | *'Invalid argument'*) not_permitted "${told//$'\n'/; }" ;;
+    *'not permitted'* | *'Permission denied'* | *'unshare failed'* | *'not supported'* | *'Unknown device type'*)
+      not_permitted "${told//$'\n'/; }"
+      ;;
     '') die 'the switch did not start within 15 s' ;;
   esac
   warn "${told#cluster: }"
@@ -211,12 +213,12 @@ bring_up() {
 probe() {
   local not_permitted_code=77
   name=$name-probe-$$
-  (bring_up 1) || exit 77
+  (bring_up 1) || exit
   take_down
 }
 
-# Lets those run on who wait outside for a command in the cluster whose switch is $1: nsenter stops when what it waits for is stopped,
-# and while it does not take note that this has been killed, the kernel does not end the switch.
+# Lets those run on who wait outside for a command in the cluster whose switch is $1: nsenter stops when what it waits for is
+# stopped, and while it does not take note that this has been killed, the kernel does not end the switch.
 wake_waiters() {
   local process words
   for process in /proc/[0-9]*; do
@@ -381,7 +383,7 @@ show_status() {
 }
 
 main() {
-  name=${TUTTI_CLUSTER_NAME:-$(default_name)}
+  name=${CLUSTER_NAME:-$(default_name)}
   local arguments=("$@") command
   while [[ ${1:-} == -* ]]; do
     case $1 in

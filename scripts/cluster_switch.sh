@@ -120,13 +120,15 @@ print_bytes() {
     FNR == 1 && json != "json" { printf "%-6s %16s %12s %16s %12s\n", "host", "bytes in", "packets in", "bytes out", "packets out" }
     {
       form = "%-6s %16.0f %12.0f %16.0f %12.0f\n"
-      if (json == "json") form = (FNR > 1 ? ", " : "[") "{\"host\": \"%s\", \"bytes_in\": %.0f, \"packets_in\": %.0f, \"bytes_out\": %.0f, \"packets_out\": %.0f}"
+      if (json == "json") {
+        form = "{\"host\": \"%s\", \"bytes_in\": %.0f, \"packets_in\": %.0f, \"bytes_out\": %.0f, \"packets_out\": %.0f}"
+        form = (FNR > 1 ? ", " : "[") form
+      }
       printf form, $1, $2 - base[$1, 2], $3 - base[$1, 3], $4 - base[$1, 4], $5 - base[$1, 5]
     }
     END { if (json == "json") print "]" }' "$files/counted" -
 }
 
-# Processes of a host but its first, which the counting itself may not be counted among.
 print_status() {
   local file host link rate delay pid processes
   printf '%-6s %-14s %-10s %-6s %-14s %-8s %s\n' host IPv4 IPv6 link rate delay processes
@@ -138,9 +140,9 @@ print_status() {
     read -r delay <"$files/$host.delay"
     read -r pid <"$file"
     [[ $rate == off ]] || rate=$((rate * 8 / 1000))kbit
-    # Each host's processes carry two numbers in /proc: the switch's, and their own.
     processes=$(processes_of "$pid")
-    printf '%-6s %-14s %-10s %-6s %-14s %-8s %s\n' "$host" "10.77.0.${host#a}" "fd77::${host#a}" "$link" "$rate" "$delay" "$processes"
+    printf '%-6s %-14s %-10s %-6s %-14s %-8s %s\n' \
+      "$host" "10.77.0.${host#a}" "fd77::${host#a}" "$link" "$rate" "$delay" "$processes"
   done
 }
 

@@ -354,7 +354,8 @@ class Bytes(OnCluster):
             flat = max(self.moved(layout, "all_reduce", "all_reduce=ring")[1]) / bound
             for algorithm in ("", "all_reduce=hierarchical_ring"):
                 into, out = self.moved(layout, "all_reduce", algorithm)
-                print(f"{layout} {algorithm or 'all_reduce'}: {max(into) / bound:.3f} of the bound, flat ring {flat:.3f}", file=sys.stderr)
+                print(f"{layout} {algorithm or 'all_reduce'}: {max(into) / bound:.3f} of the bound, flat ring {flat:.3f}",
+                      file=sys.stderr)
                 for seen in into + out:
                     self.assertGreaterEqual(seen, bound * 0.999)
                     self.assertLessEqual(seen, bound * 1.05)
@@ -363,8 +364,8 @@ class Bytes(OnCluster):
         for layout in ((2, 2), (1, 1, 1), (2, 2, 2)):
             for algorithm in ("", "broadcast=hierarchical_chain"):
                 into, _ = self.moved(layout, "broadcast", algorithm)
-                print(f"{layout} {algorithm or 'broadcast'}: {[round(seen / self.BYTES, 3) for seen in into]} messages into each host",
-                      file=sys.stderr)
+                messages = [round(seen / self.BYTES, 3) for seen in into]
+                print(f"{layout} {algorithm or 'broadcast'}: {messages} messages into each host", file=sys.stderr)
                 for seen in into[1:]:
                     self.assertGreaterEqual(seen, self.BYTES * 0.999)
                     self.assertLessEqual(seen, self.BYTES * 1.05)
@@ -420,7 +421,8 @@ class Job:
 
     def send(self, rank, number):
         """By its number in its own host."""
-        self.case.ok(self.cluster.call("exec", self.hosts[rank], "bash", "-c", f"kill -{number} {self.said(rank, 'ready')['ready']}"))
+        pid = self.said(rank, "ready")["ready"]
+        self.case.ok(self.cluster.call("exec", self.hosts[rank], "bash", "-c", f"kill -{number} {pid}"))
 
     def await_failures(self, ranks, limit):
         """What each of these ranks said when its operation failed, and when, in seconds from now."""
@@ -466,7 +468,7 @@ class Faults(OnCluster):
                 job.await_ready()
                 job.send(victim, "KILL")
                 failures = job.await_failures(self.survivors(job, victim), self.LIMIT)
-                self.expect_text(failures, rf"^rank {victim} \(node {job.hosts[victim]}\) .*has ended; .* in (all_reduce|broadcast) of 16384")
+                self.expect_text(failures, rf"^rank {victim} \(node {job.hosts[victim]}\) .*has ended; .* in \w+ of 16384 int32")
                 # A process that is gone is noticed, not waited for.
                 self.assertLess(max(failure["after"] for failure in failures.values()), 4, failures)
 

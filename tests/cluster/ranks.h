@@ -1,5 +1,5 @@
-// The ranks of one program of the cluster tests, and how they came to be: started by mpirun, or one by one with a file through which
-// rank 0 gives the unique id to the others (mpirun ends all ranks when one dies; the tests of faults want the others to go on).
+// The ranks of one program of the cluster tests, and how they came to be: started by mpirun, or one by one with a file through
+// which rank 0 gives the unique id to the others (mpirun ends all ranks when one dies; the tests of faults want the others to go on).
 #pragma once
 
 #include <tutti/tutti.h>
