@@ -5,7 +5,6 @@
 // calls by their table, the control thread by leaving out what may be lost).
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -27,7 +26,7 @@ class Deadline {
   int poll_ms(uint64_t most_ms = 1000) const;
   /// A deadline that ends earlier by `ns`, or is over.
   Deadline earlier(uint64_t ns) const;
-  auto operator<=>(const Deadline&) const = default;
+  bool operator<(const Deadline& other) const { return end_ < other.end_; }
 
  private:
   uint64_t end_;

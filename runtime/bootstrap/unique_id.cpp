@@ -34,8 +34,8 @@ struct Table {
 };
 
 Table& table() {
-  static Table* const kTable = std::make_unique<Table>().release();
-  return *kTable;
+  static Table* const instance = std::make_unique<Table>().release();
+  return *instance;
 }
 
 void keep(const UniqueId& id, Descriptor socket) {
