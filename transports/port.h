@@ -97,6 +97,10 @@ class PortTransport : public Poller {
   /// still waits for it waits in vain.
   virtual bool has_left(int peer) const = 0;
 
+  /// Says goodbye, and waits up to `patience_ns` until all peers have done so too. A peer to which this rank's end closes earlier may lose
+  /// what it has not read yet. Nothing may be posted afterwards.
+  virtual void close(uint64_t patience_ns) = 0;
+
   /// How `peer` is reached, for people: "tcp/eth0". Empty before anything was sent.
   virtual std::string route(int peer) const = 0;
 };

@@ -134,7 +134,8 @@ TUTTI_API tutti_result_t tutti_comm_create_local(tutti_comm_t* comms, int size,
                                                  const tutti_comm_config_t* config);
 
 /* Releases this rank's handle. Requests that are not complete are abandoned, which the other ranks see as TUTTI_PEER_LOST.
- * Does not wait for other ranks. NULL is allowed. A handle must not be used afterwards; a call that does so all the same
+ * Between nodes it waits up to 5
+ * seconds for the others to do the same, because what was sent last may still be on its way; else it does not wait. NULL is allowed. A handle must not be used afterwards; a call that does so all the same
  * returns TUTTI_INVALID_USAGE. */
 TUTTI_API tutti_result_t tutti_comm_destroy(tutti_comm_t comm);
 

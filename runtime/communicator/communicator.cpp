@@ -70,11 +70,17 @@ Communicator::Communicator(std::unique_ptr<World> world, const Settings& setting
 }
 
 Communicator::~Communicator() {
-  if (world_->transport) log(Level::info, "{}", describe());
   // Peers that still wait for this rank learn that it has left.
-  world_->control.reset();
   publish(endpoint_.self().retired->closed, 1);
   endpoint_.wake_all();
+  if (!world_->transport) return;
+  log(Level::info, "{}", describe());
+  // What was sent last may still be on its way to ranks that are late.
+  constexpr uint64_t kPatienceNs = 5'000'000'000;
+  constexpr uint64_t kPatienceAfterErrorNs = 200'000'000;
+  world_->transport->close(poisoned_ == Result::success ? kPatienceNs : kPatienceAfterErrorNs);
+  // Its thread looks at this communicator's memory.
+  world_->control.reset();
 }
 
 // ---- from a call to an operation --------------------------------------------------------------------------------------

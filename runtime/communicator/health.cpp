@@ -114,7 +114,7 @@ void Communicator::find_mismatch() {
 }
 
 bool Communicator::has_closed(int peer) const {
-  if (!world_->is_mapped(peer)) return world_->control->state(peer) == PeerState::closed;
+  if (!world_->is_mapped(peer)) return world_->transport->has_left(peer);
   return reached(endpoint_.peer(peer).retired->closed, 1);
 }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "core/clock.h"
 #include "core/error.h"
@@ -65,7 +66,7 @@ UcxTransport::UcxTransport(const UcxSettings& settings)
 }
 
 UcxTransport::~UcxTransport() {
-  say_goodbye();
+  UcxTransport::close(settings_.close_ns);
   // All are closed at once, so that they share the time that it may take.
   for (const auto& port : ports_) {
     if (port != nullptr) port->close();
@@ -186,16 +187,17 @@ void UcxTransport::take(const void* header, size_t header_bytes, const void* dat
   if (!problem.empty()) fail(peer, fmt::format("a message that cannot be: {}", problem));
 }
 
-/// Tells all peers that nothing follows, and waits a little until they have said the same and all has been handed to the network:
-/// closing a connection on which something unread has come would make the network drop what the peer has not read yet.
-void UcxTransport::say_goodbye() {
+/// Tells all peers that nothing follows, and waits until they have said the same and all has been handed to the network: closing a
+/// connection on which something unread has come would make the network drop what the peer has not read yet.
+void UcxTransport::close(uint64_t patience_ns) {
+  if (std::exchange(said_goodbye_, true)) return;
   for (const auto& port : ports_) {
     if (port != nullptr) port->leave();
   }
   const auto is_done = [&](const auto& port) {
     return port == nullptr || port->is_broken() || (port->drained() && has_left(port->peer()));
   };
-  const uint64_t end = now_ns() + settings_.close_ns;
+  const uint64_t end = now_ns() + patience_ns;
   for (;;) {
     advance();
     if (std::ranges::all_of(ports_, is_done) || now_ns() >= end) return;

@@ -167,6 +167,7 @@ class UcxTransport final : public PortTransport {
   Port& open(int peer, const std::string& address, Inbox& inbox) override;
   const Failure& failure() const override { return failure_; }
   bool has_left(int peer) const override;
+  void close(uint64_t patience_ns) override;
   std::string route(int peer) const override;
   void advance() override;
   int descriptor() const override { return worker_.descriptor(); }
@@ -187,7 +188,6 @@ class UcxTransport final : public PortTransport {
   void take(const void* header, size_t header_bytes, const void* data, size_t data_bytes, bool is_here);
   Receiver& receiver(int peer);
   std::string name_of(int peer) const;
-  void say_goodbye();
 
   const UcxSettings settings_;
   const uint64_t key_;
@@ -199,6 +199,7 @@ class UcxTransport final : public PortTransport {
   std::vector<bool> failed_;                          // by rank
   uint64_t strangers_ = 0;                            // messages that were ignored
   Failure failure_;
+  bool said_goodbye_ = false;
   Worker worker_;
   std::optional<Registration> registration_;
 };
