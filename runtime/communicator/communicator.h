@@ -105,7 +105,6 @@ class Communicator {
   void count_waiting(uint64_t waited_ticks);
   std::string lost_text(int peer) const;
   std::string slowest_text() const;
-  std::string slow_links_text() const;
   void warn_of_late(uint64_t waited_ns);
   int first_lost() const;
   bool has_closed(int peer) const;

@@ -120,7 +120,7 @@ uint64_t largest_whole(const JobShape& shape, const ScratchLimits& scratch) {
 uint64_t packet_limit(Collective collective, const JobShape& shape, const Tuning& tuning,
                       const ScratchLimits& scratch) {
   uint64_t limit = tuning.one_shot_bytes;
-  if (limit == 0 && shape.nodes > 1) limit = 16384;
+  if (limit == 0 && shape.nodes > 1) limit = collective == Collective::broadcast ? 32768 : 16384;
   if (limit == 0) {
     limit = collective == Collective::broadcast
                 ? 8192
@@ -142,7 +142,8 @@ std::vector<Row> rows_on_one_node(Collective collective, int ranks) {
 std::vector<Row> rows_between_nodes(Collective collective, int nodes) {
   constexpr int kMostDirect = 8;  // nodes that send to all others at once: more would meet at one receiver
   if (collective == Collective::broadcast) {
-    if (nodes <= 3) return {{kNoLimit, Algorithm::hierarchical_chain}};
+    if (nodes == 2) return {{kNoLimit, Algorithm::hierarchical_chain}};
+    // A tree has fewer trips, a chain sends everything once only.
     return {{uint64_t{256} << 10, Algorithm::hierarchical_binomial},
             {kNoLimit, Algorithm::hierarchical_chain}};
   }
@@ -227,14 +228,14 @@ int credits_for(Algorithm algorithm, const Tuning& tuning) {
 
 plan::Limits limits_for(Collective collective, const JobShape& shape, const Tuning& tuning,
                         const ScratchLimits& scratch) {
-  constexpr uint64_t kAllReduceSlice = 128 << 10;
+  constexpr uint64_t kSlice = 128 << 10;
   constexpr uint64_t kBroadcastSlice = 64 << 10;
   plan::Limits limits;
   limits.slots_bytes = scratch.slots_bytes;
   limits.packets_bytes = scratch.packets_bytes;
-  limits.max_slice_bytes = tuning.slice_bytes != 0                                  ? tuning.slice_bytes
-                           : collective == Collective::broadcast || shape.nodes > 1 ? kBroadcastSlice
-                                                                                    : kAllReduceSlice;
+  limits.max_slice_bytes = tuning.slice_bytes != 0                                   ? tuning.slice_bytes
+                           : collective == Collective::broadcast && shape.nodes == 1 ? kBroadcastSlice
+                                                                                     : kSlice;
   return limits;
 }
 
