@@ -54,6 +54,7 @@ class Generator {
       order(i);
       const StepKind kind = original_.steps[i].kind;
       if (kind == StepKind::signal || kind == StepKind::wait) channel(i);
+      if (kind == StepKind::flush) peers(i);
       for (uint32_t k = 0; k < original_.steps[i].dsts + original_.steps[i].srcs; ++k) location(i, k);
       operands(i);
     }
@@ -76,15 +77,16 @@ class Generator {
 
   void order(uint32_t i) {
     const Step& step = original_.steps[i];
-    const bool guards =
-        step.kind == StepKind::signal || step.kind == StepKind::wait || step.kind == StepKind::claim;
+    const bool guards = step.kind == StepKind::signal || step.kind == StepKind::wait ||
+                        step.kind == StepKind::claim || step.kind == StepKind::flush ||
+                        step.kind == StepKind::barrier;
     add(i, "dropped", guards, [i](Plan& plan, Step&) { drop_step(plan, i); });
     if (followed_in_block(original_, i)) {
       add(i, "exchanged with the next", false,
           [i](Plan& plan, Step&) { std::swap(plan.steps[i], plan.steps[i + 1]); });
     }
     if (!in_loop(original_, i)) return;
-    add(i, "lag + 1", step.kind == StepKind::wait, [](Plan& plan, Step& s) {
+    add(i, "lag + 1", step.kind == StepKind::wait || step.kind == StepKind::flush, [](Plan& plan, Step& s) {
       ++s.lag;
       settle_lags(plan);
     });
@@ -95,13 +97,17 @@ class Generator {
     });
   }
 
+  void peers(uint32_t i) {
+    for (uint16_t peer = 0; peer < original_.ranks; ++peer) {
+      if (peer == original_.steps[i].channel.peer) continue;
+      add(i, fmt::format("peer {}", peer), true, [peer](Plan&, Step& s) { s.channel.peer = peer; });
+    }
+  }
+
   void channel(uint32_t i) {
     const Step& step = original_.steps[i];
     const bool waits = step.kind == StepKind::wait;
-    for (uint16_t peer = 0; peer < original_.ranks; ++peer) {
-      if (peer == step.channel.peer) continue;
-      add(i, fmt::format("peer {}", peer), true, [peer](Plan&, Step& s) { s.channel.peer = peer; });
-    }
+    peers(i);
     const int indices = step.channel.kind == ChannelKind::pair ? kPairChannels : kBoardChannels;
     for (int index = 0; index < indices; ++index) {
       if (index == step.channel.index) continue;
@@ -185,7 +191,8 @@ void add_empty_packets(const Plan& plan, const Step& step, std::vector<int64_t>&
   for (const auto& line : lines) entry.insert(entry.end(), line.begin(), line.end());
 }
 
-// Where in its peer's trace the raise stands that a wait awaits; -1 where the entry is no wait or the raise is not there.
+// Where in its peer's trace the raise stands that a wait awaits; -1 where the entry is no wait or the raise is not there. Raises of
+// one counter are those of one lane.
 int64_t raise_position(const std::vector<int64_t>& wait, int rank, const std::vector<Trace>& team) {
   if (wait[2] != static_cast<int64_t>(StepKind::wait)) return -1;
   const Trace& peer = team[static_cast<size_t>(wait[5])];
@@ -233,6 +240,8 @@ Trace trace_of(const Plan& plan, const Binding& binding) {
         if (step.credit && count < 0) continue;
         entry.insert(entry.end(),
                      {static_cast<int64_t>(step.channel.kind), step.channel.index, step.channel.peer, count});
+      } else if (step.kind == StepKind::flush) {
+        entry.push_back(step.channel.peer);
       } else if (is_packets(step.kind) && binding.count == 0) {
         add_empty_packets(plan, step, entry);
       } else if (step.srcs != 0) {
@@ -258,6 +267,8 @@ bool only_later_waits(const Trace& before, const Trace& after, int rank, const s
     const int64_t was = raise_position(before[i], rank, team);
     const int64_t is = raise_position(after[i], rank, team);
     if (was < 0 || is < was || before[i][5] != after[i][5]) return false;
+    const Trace& peer = team[static_cast<size_t>(before[i][5])];
+    if (peer[static_cast<size_t>(was)][1] != peer[static_cast<size_t>(is)][1]) return false;  // another lane
   }
   return true;
 }
