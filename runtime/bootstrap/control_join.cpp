@@ -308,6 +308,10 @@ class Guest {
         raise(Result::peer_lost, "set-up: rank {} lost rank 0 while waiting for all ranks to arrive: {}",
               settings_.rank, link.problem());
       }
+      if (patience_.passed() && !welcome) {
+        to_root_.try_again("somebody listens there, but does not answer");
+        raise_unreached();
+      }
       if (patience_.passed()) {
         raise(Result::timeout,
               "set-up: rank {} waited {} for rank 0 at {} to say that all ranks have arrived", settings_.rank,

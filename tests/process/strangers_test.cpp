@@ -1,4 +1,5 @@
-// Processes that connect to the set-up socket and do not belong there: the job comes up all the same.
+// Processes that connect to the local socket at which the ranks of a node meet, and do not belong there: the ranks meet all the
+// same. (Strangers at the address of rank 0: tests/bootstrap.)
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -9,6 +10,7 @@
 
 #include "core/descriptor.h"
 #include "runtime/bootstrap/message.h"
+#include "runtime/bootstrap/rendezvous.h"
 #include "tests/catch.h"
 #include "tests/process/support/forked.h"
 
@@ -57,6 +59,34 @@ MessageHeader hello(int rank, int size) {
   return header;
 }
 
+tutti::Meeting meeting(int rank, int size, uint64_t limit_ns) {
+  tutti::Meeting m;
+  m.rank = rank;
+  m.most = size;
+  m.limit_ns = limit_ns;
+  for (int r = 0; r < size; ++r) m.ranks.push_back(r);
+  return m;
+}
+
+void join_node(const tutti_unique_id_t& id, int rank, int size) {
+  const auto node = tutti::meet(internal(id), meeting(rank, size, 60 * kSecond));
+  expect(node->ranks() == size, "rank {} has met {} ranks, not {}", rank, node->ranks(), size);
+}
+
+/// Meeting must fail with `wanted` and that text.
+void expect_no_meeting(const tutti_unique_id_t& id, const tutti::Meeting& m, tutti::Result wanted,
+                       const std::string& part) {
+  try {
+    tutti::meet(internal(id), m);
+  } catch (const tutti::Error& e) {
+    expect(e.code() == wanted, "rank {}: {}", m.rank, e.what());
+    expect(std::string(e.what()).find(part) != std::string::npos, "rank {}: '{}' is not in: {}", m.rank, part,
+           e.what());
+    return;
+  }
+  expect(false, "rank {} has met somebody", m.rank);
+}
+
 /// The ranks meet while `stranger(id)` does what it likes; the last rank comes late, so that it has time to.
 template <typename Stranger>
 void meet_in_spite_of(Stranger&& stranger, int size = 3) {
@@ -67,8 +97,7 @@ void meet_in_spite_of(Stranger&& stranger, int size = 3) {
     group.start([&, rank] {
       const uint64_t start = tutti::now_ns();
       while (rank == size - 1 && done[0].load() == 0 && tutti::now_ns() - start < 20'000'000'000) sleep_ms(1);
-      const OwnRank own(id, rank, size, patient_config());
-      expect_working(own.get(), rank, size);
+      join_node(id, rank, size);
     });
   }
   group.start([&] {
@@ -158,8 +187,7 @@ TEST_CASE("a flood of connections while the ranks meet") {
   for (int rank = 0; rank < kSize; ++rank) {
     group.start([&, rank] {
       sleep_ms(rank * 50);
-      const OwnRank own(id, rank, kSize, patient_config());
-      expect_working(own.get(), rank, kSize);
+      join_node(id, rank, kSize);
       met[0].fetch_add(1);
     });
   }
@@ -194,10 +222,7 @@ TEST_CASE("a rank that is pushed out before it could say hello comes again") {
     sleep_ms(100);
   });
   group.start([&] {
-    tutti_comm_t comm = nullptr;
-    const tutti_comm_config_t config = patient_config();
-    expect_result(tutti_comm_create(&comm, &id, 1, 2, &config), TUTTI_UNSUPPORTED, "rank 1");
-    expect_text("so it has come again", "rank 1");
+    expect_no_meeting(id, meeting(1, 2, 60 * kSecond), tutti::Result::unsupported, "so it has come again");
   });
   group.expect_all_good(60 * kSecond);
 }
@@ -211,10 +236,7 @@ TEST_CASE("strangers leave no descriptor open in rank 0") {
       return std::distance(begin(all), end(all));
     };
     const auto before = count();
-    tutti_comm_config_t config = patient_config();
-    config.setup_timeout_ns = 500 * kMs;
-    tutti_comm_t comm = nullptr;
-    expect_result(tutti_comm_create(&comm, &id, 0, 2, &config), TUTTI_TIMEOUT, "rank 0");
+    expect_no_meeting(id, meeting(0, 2, 500 * kMs), tutti::Result::timeout, "rank 1 did not arrive");
     expect(count() == before, "{} descriptors are open, {} before", count(), before);
   });
   group.start([&] {

@@ -43,7 +43,8 @@ int wrong_results(uint64_t start, int target) {
   settings.timeout_ns = 120'000'000'000;
   const std::shared_ptr<Node> node = make_local_node(kRanks, 256 << 10);
   std::vector<std::unique_ptr<Communicator>> ranks;
-  for (int r = 0; r < kRanks; ++r) ranks.push_back(std::make_unique<Communicator>(node, r, settings));
+  for (int r = 0; r < kRanks; ++r)
+    ranks.push_back(std::make_unique<Communicator>(local_world(node, r), settings));
   for (int r = 0; r < kRanks; ++r) plant(*node, r, start, target);
   std::atomic<int> wrong{0};
   ThreadGroup group(kRanks);
