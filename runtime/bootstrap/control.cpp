@@ -2,7 +2,6 @@
 #include "runtime/bootstrap/control.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 #include "runtime/bootstrap/control_graph.h"
 #include "runtime/bootstrap/control_join.h"
 #include "runtime/bootstrap/control_service.h"
+#include "runtime/bootstrap/rank_list.h"
 
 namespace tutti {
 
@@ -153,8 +153,8 @@ class Gathering {
       if (!have_[r]) missing.push_back(r);
     }
     raise(Result::timeout,
-          "set-up: rank{} {} did not take part in the exchange of tables within {} (seen by rank {})",
-          missing.size() == 1 ? "" : "s", fmt::join(missing, ", "), format_duration(limit_ns), rank_);
+          "set-up: {} did not take part in the exchange of tables within {} (seen by rank {})",
+          rank_list(missing), format_duration(limit_ns), rank_);
   }
 
   const int rank_;

@@ -1,7 +1,6 @@
 #include "runtime/bootstrap/control_assembly.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,6 +9,7 @@
 #include "core/clock.h"
 #include "core/units.h"
 #include "runtime/bootstrap/control_graph.h"
+#include "runtime/bootstrap/rank_list.h"
 
 namespace tutti {
 
@@ -272,8 +272,8 @@ void Assembly::become_ready() {
 void Assembly::check_time() const {
   if (go_) return;
   if (deadline_.passed() && settings_.rank == 0) {
-    raise(Result::timeout, "set-up: rank{} {} arrived, but did not connect to all neighbours in time",
-          not_ready_.size() == 1 ? "" : "s", fmt::join(not_ready_, ", "));
+    raise(Result::timeout, "set-up: {} arrived, but did not connect to all neighbours in time",
+          rank_list(not_ready_));
   }
   if (deadline_.earlier(margin_).passed()) {
     for (const Upper& upper : uppers_) {
@@ -283,8 +283,8 @@ void Assembly::check_time() const {
     }
   }
   if (deadline_.earlier(margin_ / 2).passed() && !awaited_.empty()) {
-    raise(Result::timeout, "set-up: rank{} {} did not connect to rank {} in time",
-          awaited_.size() == 1 ? "" : "s", fmt::join(awaited_, ", "), settings_.rank);
+    raise(Result::timeout, "set-up: {} did not connect to rank {} in time", rank_list(awaited_),
+          settings_.rank);
   }
   if (patience_.passed()) {
     raise(Result::timeout, "set-up: rank {} waited for all ranks to be ready", settings_.rank);

@@ -1,7 +1,6 @@
 #include "runtime/bootstrap/control_join.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -16,6 +15,7 @@
 #include "runtime/bootstrap/control_digest.h"
 #include "runtime/bootstrap/control_graph.h"
 #include "runtime/bootstrap/control_reception.h"
+#include "runtime/bootstrap/rank_list.h"
 
 namespace tutti {
 
@@ -102,9 +102,8 @@ class Host {
   [[noreturn]] void raise_missing(const std::vector<int>& missing) {
     const std::string hint =
         reception_.last_refusal().empty() ? "" : fmt::format("; turned away: {}", reception_.last_refusal());
-    raise(Result::timeout, "set-up: rank{} {} did not arrive within {} (of {} ranks, at {}){}",
-          missing.size() == 1 ? "" : "s", fmt::join(missing, ", "), format_duration(settings_.limit_ns),
-          settings_.size, id_.address_text(), hint);
+    raise(Result::timeout, "set-up: {} did not arrive within {} (of {} ranks, at {}){}", rank_list(missing),
+          format_duration(settings_.limit_ns), settings_.size, id_.address_text(), hint);
   }
 
   std::vector<int> absent() const {

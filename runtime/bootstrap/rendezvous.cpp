@@ -21,6 +21,7 @@
 #include "core/units.h"
 #include "runtime/bootstrap/control_digest.h"
 #include "runtime/bootstrap/message.h"
+#include "runtime/bootstrap/rank_list.h"
 
 namespace tutti {
 
@@ -161,8 +162,8 @@ class Host {
       const std::vector<int> missing = absent();
       if (missing.empty() || (failure && (farewell.passed() || deadline_.passed()))) break;
       if (deadline_.passed()) {
-        raise(Result::timeout, "set-up: rank{} {} did not arrive within {} (of {} ranks)",
-              missing.size() == 1 ? "" : "s", fmt::join(missing, ", "), deadline_.text(), meeting_.size());
+        raise(Result::timeout, "set-up: {} did not arrive within {} (of {} ranks)", rank_list(missing),
+              deadline_.text(), meeting_.size());
       }
       try {
         take_turn();

@@ -65,7 +65,10 @@ void kill_in_turn(int size, const std::vector<int>& victims) {
   Shared<Board> board(1);
   start(group, board, id, size, [&](Control& control, Heard& heard, int rank) {
     for (const int victim : victims) {
-      if (rank == victim) return;
+      // Waits to be killed: it must not count among the satisfied.
+      if (rank == victim)
+        await(
+            "the end", [&] { return board[0].end.load(); }, 60 * kSecondNs);
       await("a killed rank to be known as ended", [&] { return control.state(victim) == PeerState::ended; });
     }
     for (int r = 0; r < size; ++r) {
@@ -77,12 +80,7 @@ void kill_in_turn(int size, const std::vector<int>& victims) {
   });
   for (const int victim : victims) group.signal(static_cast<size_t>(victim), SIGKILL);
   for (const int victim : victims) group.wait_for(static_cast<size_t>(victim), 10 * kSecond);
-  // The victims need nothing to be satisfied with, but may have been before they were killed.
-  await(
-      "the surviving ranks",
-      [&] { return board[0].satisfied.load() >= size - static_cast<int>(victims.size()); }, 60 * kSecondNs);
-  board[0].end.store(true);
-  group.expect_all_good(30 * kSecond, indices(victims));
+  finish(group, board, size - static_cast<int>(victims.size()), indices(victims));
 }
 
 }  // namespace

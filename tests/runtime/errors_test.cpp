@@ -255,10 +255,13 @@ TEST_CASE("arguments of set-up are checked") {
   check_text({"tutti_comm_create", "comm is null"});
   CHECK(tutti_comm_create(&comm, nullptr, 0, 1, nullptr) == TUTTI_INVALID_ARGUMENT);
   check_text({"tutti_comm_create", "id is null"});
-  for (const int size : {0, -1, 1025, INT_MAX}) {
+  for (const int size : {0, -1, 65536, INT_MAX}) {
     CHECK(tutti_comm_create(&comm, &id, 0, size, nullptr) == TUTTI_INVALID_ARGUMENT);
-    check_text({"size", std::to_string(size).c_str(), "expected 1 to 1024"});
+    check_text({"size", std::to_string(size).c_str(), "expected 1 to 65535"});
+  }
+  for (const int size : {0, -1, 1025, INT_MAX}) {
     CHECK(tutti_comm_create_local(&comm, size, nullptr) == TUTTI_INVALID_ARGUMENT);
+    check_text({"size", std::to_string(size).c_str(), "expected 1 to 1024"});
   }
   for (const int rank : {-1, 4, INT_MAX}) {
     CHECK(tutti_comm_create(&comm, &id, rank, 4, nullptr) == TUTTI_INVALID_ARGUMENT);
