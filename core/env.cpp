@@ -158,28 +158,34 @@ constexpr std::array<VariableSpec, kVariables> kSpecs{{
      .type = VariableType::text,
      .low = 1,
      .high = 255,
-     .help = "Network interfaces for set-up and control, in order of preference: `eth0,ib` takes the first that is up and whose "
-             "name begins so; `=eth0` means exactly this one, `^docker` any other. Default: the first that is up, is not "
+     .help = "Network interfaces for set-up and control, in order of preference: `eth0,ib` takes the first "
+             "that is up and whose "
+             "name begins so; `=eth0` means exactly this one, `^docker` any other. Default: the first that "
+             "is up, is not "
              "loopback and is not a bridge of containers."},
     {.variable = Variable::port_range,
      .name = "TUTTI_PORT_RANGE",
      .type = VariableType::text,
      .low = 1,
      .high = 11,
-     .help = "TCP ports that set-up and control may listen at, `50000-50100` or a single one. Default: any free one."},
+     .help = "TCP ports that set-up and control may listen at, `50000-50100` or a single one. Default: any "
+             "free one."},
     {.variable = Variable::node_id,
      .name = "TUTTI_NODE_ID",
      .type = VariableType::text,
      .low = 1,
      .high = 64,
-     .help = "Name of the node this rank is on: ranks share memory exactly when they have the same one. Default: made from the host, "
+     .help = "Name of the node this rank is on: ranks share memory exactly when they have the same one. "
+             "Default: made from the host, "
              "its boot and its namespaces. Different names on one machine emulate several nodes."},
     {.variable = Variable::ucx_put,
      .name = "TUTTI_UCX_PUT",
      .type = VariableType::choice,
      .fallback = "auto",
-     .help = "How slices travel through UCX: `message`, data and signal in one active message, or `rma`, a one-sided put and a "
-             "signal behind it. Automatic takes rma for large slices where the network can write remote memory by itself.",
+     .help = "How slices travel through UCX: `message`, data and signal in one active message, or `rma`, a "
+             "one-sided put and a "
+             "signal behind it. Automatic takes rma for large slices where the network can write remote "
+             "memory by itself.",
      .allowed = "auto|message|rma"},
 }};
 

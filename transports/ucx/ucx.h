@@ -30,7 +30,7 @@ struct UcxSettings {
   size_t slots_bytes = 0;
   UcxPut put = UcxPut::automatic;
   std::function<std::string(int)> name_of = {};  // a rank in messages; default "rank 3"
-  uint64_t close_ns = 200'000'000;               // how long the destructor waits for peers; twice without close()
+  uint64_t close_ns = 200'000'000;  // how long the destructor waits for peers; twice without close()
 };
 
 /// Throws Error(system_error or unsupported) saying what UCX refused.
