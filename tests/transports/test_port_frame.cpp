@@ -61,7 +61,7 @@ TEST_CASE("a frame is good, a stranger's or broken") {
   CHECK(parse(good(), 10).verdict == Verdict::good);
   CHECK(parse(good(), 10).frame.offset == 990);
   const Frame frame = good();
-  CHECK(parse_frame(&frame, sizeof(frame) - 1, 10, kLimits).reason == "a header of 87 bytes; expected 88");
+  CHECK(parse_frame(&frame, sizeof(frame) - 1, 10, kLimits).reason == "a header of 95 bytes; expected 96");
   CHECK(parse_frame(nullptr, 0, 10, kLimits).verdict == Verdict::stranger);
   CHECK(changed([](Frame& f) { f.magic = 1; }).verdict == Verdict::stranger);
   CHECK(changed([](Frame& f) { f.key = 78; }).verdict == Verdict::stranger);

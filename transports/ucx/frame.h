@@ -15,7 +15,7 @@
 
 namespace tutti::ucx {
 
-inline constexpr uint32_t kFrameMagic = 0x31565454;  // "TTV1": changes whenever the layout does
+inline constexpr uint32_t kFrameMagic = 0x32565454;  // "TTV2": changes whenever the layout does
 
 enum FrameKind : uint8_t {
   kPut = 1,     // the message's data go to `offset` of the receiver's slots
@@ -41,8 +41,9 @@ struct Frame {
   uint64_t call = 0;
   uint64_t count = 0;
   uint64_t one_sided = 0;  // bytes put one-sidedly since the frame before; for statistics
+  uint64_t received = 0;   // how many of the receiver's own frames have come to the sender
 };
-static_assert(sizeof(Frame) == 88, "a frame has no padding");
+static_assert(sizeof(Frame) == 96, "a frame has no padding");
 
 /// What the receiver knows, to check a frame against.
 struct FrameLimits {

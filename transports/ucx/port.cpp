@@ -12,6 +12,11 @@ namespace tutti::ucx {
 
 namespace {
 
+/// A message's share of a socket's buffer beside its bytes: headers, and what the kernel keeps for each piece that it queues.
+constexpr uint64_t kMessageWeight = 1536;
+/// Half of what a TCP socket may hold at the least when it is new (16 KiB, net.ipv4.tcp_wmem); it only grows.
+constexpr uint64_t kLeastSocketBuffer = 8192;
+
 void on_done(void* ucx_request, ucs_status_t status, void* user) {
   ucp_request_free(ucx_request);
   Request& request = *static_cast<Request*>(user);
@@ -164,6 +169,7 @@ Request& UcxPort::message(uint8_t kind) {
   request.frame.source = static_cast<uint32_t>(transport_.settings().rank);
   request.frame.key = key_;
   request.frame.kind = kind;
+  request.frame.received = transport_.applied(peer_);
   if (kind != kGrant) request.frame.sequence = sequence_++;
   return request;
 }
@@ -214,6 +220,8 @@ void UcxPort::flush_one_sided() {
 void UcxPort::transmit(Request& request) {
   ++posted_;
   ++undone_;
+  weight_ += kMessageWeight + request.bytes;
+  if (request.frame.kind != kGrant) weights_[request.frame.sequence % kWeights] = weight_;
   ucp_request_param_t params = parameters(request);
   params.op_attr_mask |= UCP_OP_ATTR_FIELD_FLAGS;
   params.flags = UCP_AM_SEND_FLAG_EAGER;
@@ -276,11 +284,26 @@ void UcxPort::push() {
   if (pending_bytes_ != 0) send_pending();
 }
 
+bool UcxPort::acknowledge(uint64_t frames) {
+  if (frames > sequence_) return false;
+  if (frames <= got_frames_) return true;
+  got_frames_ = frames;
+  if (sequence_ - frames < kWeights) got_weight_ = std::max(got_weight_, weights_[(frames - 1) % kWeights]);
+  return true;
+}
+
+/// True where a socket cannot have refused any of what was sent.
+bool UcxPort::fits_socket() const {
+  const bool messages_only = is_tcp_ && one_sided_end_ <= drained_;
+  return messages_only && undone_ == 0 && weight_ - got_weight_ <= kLeastSocketBuffer;
+}
+
 bool UcxPort::drained() {
   if (broken_) return true;
   if (drained_ == posted_ && pending_bytes_ == 0 && queue_ == nullptr) return true;
   push();
   if (broken_) return true;
+  if (queue_ == nullptr && fits_socket()) drained_ = posted_;
   if (queue_ == nullptr && drained_ != posted_ && !draining_) start_draining();
   return (drained_ == posted_ && queue_ == nullptr) || broken_;
 }

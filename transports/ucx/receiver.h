@@ -32,6 +32,8 @@ class Receiver {
   /// Takes a frame that parse_frame() has found good. Empty, or why the peer is broken.
   std::string take(const Frame& frame, const void* data);
 
+  /// How many frames have been applied.
+  uint64_t applied() const { return next_; }
   /// Bytes of slices that have come.
   uint64_t bytes() const { return bytes_; }
   /// True once the peer has said that nothing follows.

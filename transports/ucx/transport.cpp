@@ -108,6 +108,11 @@ bool UcxTransport::has_left(int peer) const {
   return receiver != nullptr && receiver->has_left();
 }
 
+uint64_t UcxTransport::applied(int peer) const {
+  const auto& receiver = receivers_[static_cast<size_t>(peer)];
+  return receiver == nullptr ? 0 : receiver->applied();
+}
+
 std::string UcxTransport::route(int peer) const {
   const auto& port = ports_[static_cast<size_t>(peer)];
   return port == nullptr ? std::string() : port->route();
@@ -183,6 +188,9 @@ void UcxTransport::take(const void* header, size_t header_bytes, const void* dat
   if (failed_[static_cast<size_t>(peer)]) return;
   std::string problem = check.reason;
   if (problem.empty() && !is_here) problem = "its bytes are to be fetched; expected them with the message";
+  const auto& port = ports_[static_cast<size_t>(peer)];
+  if (problem.empty() && port != nullptr && !port->acknowledge(check.frame.received))
+    problem = fmt::format("it says that {} frames have come, which have not been sent", check.frame.received);
   if (problem.empty()) problem = receiver(peer).take(check.frame, data);
   if (!problem.empty()) fail(peer, fmt::format("a message that cannot be: {}", problem));
 }

@@ -8,13 +8,16 @@
 //
 // Drained. UCX's own flush over TCP asks the peer's UCX for an answer, which comes only when the peer is advanced. But UCX's TCP takes
 // a message only when everything before it has been written to the socket. So once all frames are done, an empty message, a *mark*,
-// is sent after them: when UCX has taken it, they are on their way. Where puts went one-sidedly, and over other networks
-// (where the hardware answers), a flush is what it takes.
+// is sent after them: when UCX has taken it, they are on their way. No mark is needed where little is under way: every frame says how
+// many have come the other way, and what is left fits into the smallest buffer that a socket has, so UCX has not held it back. (Small
+// operations that go to and fro never send a mark.) Where puts went one-sidedly, and over other networks (where the hardware
+// answers), a flush is what it takes.
 //
 // What UCX calls back (a send is done, a peer is gone, a message has come) happens inside advance(), or in a call
 // of the port, and only notes things down: none of it throws, and none of it closes an endpoint.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -103,6 +106,8 @@ class UcxPort final : public Port {
   void release();
   /// A request has ended.
   void finish(Request& request, ucs_status_t status);
+  /// The peer has got the first `frames` frames. False where so many have not been sent.
+  bool acknowledge(uint64_t frames);
 
  private:
   Request& message(uint8_t kind);
@@ -114,6 +119,7 @@ class UcxPort final : public Port {
   void post_one_sided(const std::byte* source, size_t bytes, uint64_t offset);
   void flush_one_sided();
   void start_draining();
+  bool fits_socket() const;
   void choose_way(const Address& address);
   /// What UCX has answered to a request: ended, failed, or to be called back.
   void note(Request& request, ucs_status_ptr_t answer);
@@ -149,6 +155,13 @@ class UcxPort final : public Port {
   uint64_t drained_ = 0;        // posted_ up to which UCX holds nothing back
   bool draining_ = false;
 
+  // How much a socket may hold that the peer has not got: bytes, and what the kernel adds for each message.
+  static constexpr size_t kWeights = 64;
+  std::array<uint64_t, kWeights> weights_{};  // of all frames up to number n, at n modulo kWeights
+  uint64_t weight_ = 0;                       // of everything sent so far
+  uint64_t got_weight_ = 0;                   // of that, what the peer is known to have got
+  uint64_t got_frames_ = 0;
+
   uint64_t in_flight_ = 0;   // bytes whose source is in use
   uint64_t busy_since_ = 0;  // ticks
   uint64_t busy_ticks_ = 0;
@@ -167,6 +180,8 @@ class UcxTransport final : public PortTransport {
   Port& open(int peer, const std::string& address, Inbox& inbox) override;
   const Failure& failure() const override { return failure_; }
   bool has_left(int peer) const override;
+  /// Frames of the peer that have been applied.
+  uint64_t applied(int peer) const;
   void close(uint64_t patience_ns) override;
   std::string route(int peer) const override;
   void advance() override;
