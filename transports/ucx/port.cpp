@@ -169,7 +169,7 @@ Request& UcxPort::message(uint8_t kind) {
   request.frame.source = static_cast<uint32_t>(transport_.settings().rank);
   request.frame.key = key_;
   request.frame.kind = kind;
-  request.frame.received = transport_.applied(peer_);
+  request.frame.received = told_ = transport_.applied(peer_);
   if (kind != kGrant) request.frame.sequence = sequence_++;
   return request;
 }
@@ -282,6 +282,12 @@ void UcxPort::drop(Request& request) {
 void UcxPort::push() {
   while (queue_ != nullptr && queue_->mark <= flushes_done_) transmit(*std::exchange(queue_, queue_->next));
   if (pending_bytes_ != 0) send_pending();
+  if (owes_word() && !broken_) grant(0);
+}
+
+/// A peer that only ever sends would never learn what has come: a grant of nothing tells it.
+bool UcxPort::owes_word() const {
+  return transport_.applied(peer_) - told_ >= kTellAfter;
 }
 
 bool UcxPort::acknowledge(uint64_t frames) {

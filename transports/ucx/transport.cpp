@@ -192,6 +192,7 @@ void UcxTransport::take(const void* header, size_t header_bytes, const void* dat
   if (problem.empty() && port != nullptr && !port->acknowledge(check.frame.received))
     problem = fmt::format("it says that {} frames have come, which have not been sent", check.frame.received);
   if (problem.empty()) problem = receiver(peer).take(check.frame, data);
+  if (problem.empty() && port != nullptr && port->owes_word()) list(*port);
   if (!problem.empty()) fail(peer, fmt::format("a message that cannot be: {}", problem));
 }
 

@@ -108,6 +108,8 @@ class UcxPort final : public Port {
   void finish(Request& request, ucs_status_t status);
   /// The peer has got the first `frames` frames. False where so many have not been sent.
   bool acknowledge(uint64_t frames);
+  /// True where the peer has not been told for a while what has come; push() tells it.
+  bool owes_word() const;
 
  private:
   Request& message(uint8_t kind);
@@ -157,10 +159,12 @@ class UcxPort final : public Port {
 
   // How much a socket may hold that the peer has not got: bytes, and what the kernel adds for each message.
   static constexpr size_t kWeights = 64;
+  static constexpr uint64_t kTellAfter = 3;   // frames: fewer than a socket's smallest buffer holds
   std::array<uint64_t, kWeights> weights_{};  // of all frames up to number n, at n modulo kWeights
   uint64_t weight_ = 0;                       // of everything sent so far
   uint64_t got_weight_ = 0;                   // of that, what the peer is known to have got
   uint64_t got_frames_ = 0;
+  uint64_t told_ = 0;  // the same the other way: what the peer has been told to have come
 
   uint64_t in_flight_ = 0;   // bytes whose source is in use
   uint64_t busy_since_ = 0;  // ticks
