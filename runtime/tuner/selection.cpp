@@ -120,7 +120,7 @@ uint64_t largest_whole(const JobShape& shape, const ScratchLimits& scratch) {
 uint64_t packet_limit(Collective collective, const JobShape& shape, const Tuning& tuning,
                       const ScratchLimits& scratch) {
   uint64_t limit = tuning.one_shot_bytes;
-  if (limit == 0 && shape.nodes > 1) limit = collective == Collective::broadcast ? 32768 : 16384;
+  if (limit == 0 && shape.nodes > 1) limit = 32768;
   if (limit == 0) {
     limit = collective == Collective::broadcast
                 ? 8192
