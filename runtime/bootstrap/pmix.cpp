@@ -205,7 +205,9 @@ class Session {
       return;
     }
     const Answer answer = answered(number, status, "PMIx_Fence");
-    check(answer.status, "PMIx_Fence");
+    // A server that is slow to notice the end of a rank's session before this one takes that rank for lost, and says so. What the fence
+    // is for shows when the values are asked for.
+    if (answer.status != PMIX_ERR_PARTIAL_SUCCESS) check(answer.status, "PMIx_Fence");
   }
 
   std::string value_of(uint32_t rank, const std::string& key) { return get(rank, key).bytes; }

@@ -213,6 +213,7 @@ void Communicator::progress() {
       running_ = true;
       warned_ = false;
       surveyed_ = false;
+      suspected_since_ = 0;
     }
     switch (interpreter_.advance()) {
       case host::Interpreter::Progress::done:

@@ -102,6 +102,7 @@ class Communicator {
   void find_mismatch();
   void find_lost_peer();
   bool find_broken_port();
+  bool has_waited_for_news();
   void count_waiting(uint64_t waited_ticks);
   std::string lost_text(int peer) const;
   std::string slowest_text() const;
@@ -149,7 +150,7 @@ class Communicator {
   bool surveyed_ = false;    // who is to blame was looked into, shortly before the deadline of this operation
   std::string culprits_;     // what came of it
   uint64_t next_check_ = 0;  // ticks
-  uint64_t broken_since_ = 0;                 // ns: when a port was first found broken; 0: never
+  uint64_t suspected_since_ = 0;  // ns: when a port first told that a peer is gone; 0: not in this operation
   std::atomic<uint64_t> finished_epoch_ = 0;  // for surveys
   uint64_t counted_ = 0;                      // ticks of the current wait that are in waited_for_
   std::vector<uint64_t> waited_for_;          // by rank: ticks during which it was awaited

@@ -145,6 +145,7 @@ void Communicator::find_lost_peer() {
   if (!running_ || head_ != before) return;
   const std::vector<int>& still = interpreter_.awaited();
   if (std::find(still.begin(), still.end(), peer) == still.end()) return;
+  if (!world_->is_mapped(peer) && !has_ended(peer) && !has_waited_for_news()) return;
   poison(Result::peer_lost, lost_text(peer) + "; " + text);
 }
 
@@ -153,19 +154,24 @@ std::string Communicator::lost_text(int peer) const {
   return fmt::format("{} (process {}) has ended", rank_text(peer), world_->pids[static_cast<size_t>(peer)]);
 }
 
-/// A connection that broke. That its process has ended is the better explanation where the control tree knows of it; it
-/// has a moment to find out.
-bool Communicator::find_broken_port() {
+/// What a port tells of a peer (it has left, the connection broke) may be the consequence of an error that is still on its way through
+/// the control tree, and is the better explanation. True once that has had its time.
+bool Communicator::has_waited_for_news() {
   constexpr uint64_t kPatienceNs = 500'000'000;
+  const uint64_t now = now_ns();
+  if (suspected_since_ == 0) suspected_since_ = now;
+  return now - suspected_since_ >= kPatienceNs;
+}
+
+/// A connection that broke, and nobody knows why.
+bool Communicator::find_broken_port() {
   if (!world_->transport) return false;
   const PortTransport::Failure& failure = world_->transport->failure();
   if (failure.rank < 0) return false;
   const std::vector<int>& awaited = interpreter_.awaited();
   if (std::find(awaited.begin(), awaited.end(), failure.rank) == awaited.end()) return false;
-  const uint64_t now = now_ns();
-  if (broken_since_ == 0) broken_since_ = now;
   if (has_closed(failure.rank) || has_ended(failure.rank)) return false;
-  if (now - broken_since_ < kPatienceNs) return true;
+  if (!has_waited_for_news()) return true;
   poison(Result::peer_lost, fmt::format("the connection to {} is broken: {}; {}", rank_text(failure.rank),
                                         failure.text, position_text()));
   return true;

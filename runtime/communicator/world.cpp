@@ -137,6 +137,7 @@ std::unique_ptr<World> local_world(const std::shared_ptr<Node>& node, int rank) 
 }
 
 std::unique_ptr<World> join_world(const UniqueId& id, int rank, int size, const Settings& settings) {
+  id.check();
   if (size == 1) return local_world(make_local_node(1, settings.scratch_bytes), 0);
   auto world = std::make_unique<World>();
   world->rank = rank;
