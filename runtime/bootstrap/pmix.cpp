@@ -7,6 +7,7 @@
 #ifdef TUTTI_HAVE_PMIX
 #include <dlfcn.h>
 #include <pmix.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -158,20 +159,39 @@ static void value_answered(pmix_status_t status, pmix_value_t* value, void* data
 
 }  // extern "C"
 
-/// One stay in the library, from PMIx_Init to PMIx_Finalize.
+/// This process's stay in the library, from PMIx_Init at the first use to PMIx_Finalize when the process ends: a server that is slow
+/// to notice a departure takes a rank that leaves and comes again at once for lost.
+class Stay {
+ public:
+  static Stay& instance() {
+    static Stay stay;
+    return stay;
+  }
+  // Where a call is not answered the library is busy with it, and leaving might wait for it. A forked child never came.
+  ~Stay() {
+    if (!is_stuck && process_ == getpid()) static_cast<void>(library().finalize(nullptr, 0));
+  }
+  Stay(const Stay&) = delete;
+  Stay& operator=(const Stay&) = delete;
+
+  const pmix_proc_t& me() const { return me_; }
+  bool is_stuck = false;
+
+ private:
+  Stay() { check(library().init(&me_, nullptr, 0), "PMIx_Init"); }
+
+  pmix_proc_t me_{};
+  pid_t process_ = getpid();
+};
+
+/// What one exchange asks of the library.
 class Session {
  public:
   explicit Session(uint64_t limit_ns)
       : limit_ns_(limit_ns),
-        deadline_(std::chrono::steady_clock::now() + std::chrono::nanoseconds(limit_ns)) {
-    check(library().init(&me_, nullptr, 0), "PMIx_Init");
-  }
-  // Where a call is not answered the library is busy with it and leaving might wait for it.
-  ~Session() {
-    if (!stuck_) static_cast<void>(library().finalize(nullptr, 0));
-  }
-  Session(const Session&) = delete;
-  Session& operator=(const Session&) = delete;
+        deadline_(std::chrono::steady_clock::now() + std::chrono::nanoseconds(limit_ns)),
+        stay_(Stay::instance()),
+        me_(stay_.me()) {}
 
   uint32_t rank() const { return me_.rank; }
 
@@ -205,9 +225,7 @@ class Session {
       return;
     }
     const Answer answer = answered(number, status, "PMIx_Fence");
-    // A server that is slow to notice the end of a rank's session before this one takes that rank for lost, and says so. What the fence
-    // is for shows when the values are asked for.
-    if (answer.status != PMIX_ERR_PARTIAL_SUCCESS) check(answer.status, "PMIx_Fence");
+    check(answer.status, "PMIx_Fence");
   }
 
   std::string value_of(uint32_t rank, const std::string& key) { return get(rank, key).bytes; }
@@ -236,7 +254,7 @@ class Session {
     }
     std::optional<Answer> answer = Answers::all().wait(number, deadline_);
     if (!answer) {
-      stuck_ = true;
+      stay_.is_stuck = true;
       raise(Result::timeout,
             "rank {}: {} was not answered within {} ms: a rank of the job has not come to create its "
             "communicator, or the "
@@ -248,8 +266,8 @@ class Session {
 
   uint64_t limit_ns_;
   std::chrono::steady_clock::time_point deadline_;
-  pmix_proc_t me_{};
-  bool stuck_ = false;
+  Stay& stay_;
+  const pmix_proc_t& me_;
 };
 
 /// What rank 0 puts, and the error that made it fail.

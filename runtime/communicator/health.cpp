@@ -326,9 +326,7 @@ void Communicator::serve_control() {
     if (endpoint_.sleepers->sleeping(world_->place())) Sleeper::wake(endpoint_.self().wake_descriptor);
   };
   events.status = [this] { return status(); };
-  std::vector<std::string> names;
-  for (int r = 0; r < size(); ++r) names.push_back(rank_text(r));
-  world_->control->serve(std::move(events), std::move(names));
+  world_->control->serve(std::move(events), world_->placement.rank_names());
 }
 
 /// From what this rank shows to its node: asked on the control thread while the rank may be anywhere.

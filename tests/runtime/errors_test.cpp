@@ -336,7 +336,7 @@ TEST_CASE("names of values, and of those that are none") {
   CHECK(tutti_datatype_size(TUTTI_FLOAT16) == 2);
   size_t needed = 0;
   CHECK(tutti_describe("yaml", 2, nullptr, 0, &needed) == TUTTI_INVALID_ARGUMENT);
-  check_text({"'yaml'", "expected text, json or environment-markdown"});
+  check_text({"'yaml'", "expected text, json, graphviz or environment-markdown"});
   CHECK(tutti_describe(nullptr, 2, nullptr, 0, &needed) == TUTTI_INVALID_ARGUMENT);
   CHECK(tutti_describe("text", 0, nullptr, 0, &needed) == TUTTI_INVALID_ARGUMENT);
   char small[8];
