@@ -75,9 +75,9 @@ using Topology = std::unique_ptr<hwloc_topology, DestroyTopology>;
 
 /// Keeps hwloc's plug-ins loaded: libraries that they bring (of OpenCL, of X) do not all survive being unloaded.
 void keep_plugins() {
-  [[maybe_unused]] static const bool kept = [] {
+  [[maybe_unused]] static hwloc_topology* const kept = [] {
     hwloc_topology_t topology = nullptr;
-    return hwloc_topology_init(&topology) == 0;  // never destroyed
+    return hwloc_topology_init(&topology) == 0 ? topology : nullptr;
   }();
 }
 
