@@ -124,7 +124,7 @@ void ControlService::close() {
 
 void ControlService::run() {
   const ScopedLogRank log_rank(rank_);
-  // What came during set-up and was left for now.
+  // What came during set-up and was left to this thread.
   for (size_t i = 0; i < peers_.size(); ++i) listen_to(i);
   remove_ended();
   while (!may_leave()) {
