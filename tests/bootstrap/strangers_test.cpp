@@ -325,6 +325,11 @@ TEST_CASE("strangers at the door of an inner rank") {
       socket = Descriptor(accept4(rank_0.get(), nullptr, nullptr, SOCK_CLOEXEC));
       return static_cast<bool>(socket);
     });
+    // It listens before it says hello.
+    await("its hello", [&] {
+      char byte = 0;
+      return recv(socket.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+    });
     const std::string secret(reinterpret_cast<const char*>(id.secret), sizeof(id.secret));
     say(socket, frame_bytes(FrameType::welcome, 0, secret));
     say(socket, frame_bytes(FrameType::neighbours, 0, write_neighbours({20 * kSecondNs, {}})));

@@ -360,9 +360,11 @@ TEST_CASE("nodes: plans that do not fit together are refused") {
   CHECK(refused(operation, placed));
   plans[2].port_sources.clear();
   CHECK(refused(operation));
-  plans = build_all(Collective::broadcast, kRelayNodes, relay);
-  plans[2].nodes = {0, 1, 1};
-  CHECK(refused(operation));
-  for (Plan& plan : plans) plan.nodes = {0, 0};
-  CHECK(refused(operation));
+
+  std::vector<Plan> moved = build_all(Collective::broadcast, kRelayNodes, relay);
+  const sim::Operation other{.plans = moved, .count = 16};
+  moved[2].nodes = {0, 1, 1};
+  CHECK(refused(other));
+  for (Plan& plan : moved) plan.nodes = {0, 0};
+  CHECK(refused(other));
 }
