@@ -144,8 +144,7 @@ std::vector<Row> rows_between_nodes(Collective collective, int nodes) {
   if (collective == Collective::broadcast) {
     if (nodes == 2) return {{kNoLimit, Algorithm::hierarchical_chain}};
     // A tree has fewer trips, a chain sends everything once only.
-    return {{uint64_t{256} << 10, Algorithm::hierarchical_binomial},
-            {kNoLimit, Algorithm::hierarchical_chain}};
+    return {{uint64_t{1} << 20, Algorithm::hierarchical_binomial}, {kNoLimit, Algorithm::hierarchical_chain}};
   }
   // Two nodes exchange everything in one trip, and no other way moves fewer bytes.
   if (nodes == 2) return {{kNoLimit, Algorithm::hierarchical_doubling}};
