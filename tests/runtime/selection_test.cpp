@@ -80,6 +80,44 @@ TEST_CASE("what is chosen fits its limits at every size") {
   }
 }
 
+TEST_CASE("what is chosen between nodes suits them and fits its limits at every size") {
+  for (const Collective collective : {Collective::all_reduce, Collective::broadcast, Collective::barrier}) {
+    for (const int nodes : {2, 3, 4, 5, 8, 9, 33}) {
+      for (const size_t scratch : {size_t{256} << 10, size_t{4} << 20}) {
+        const JobShape shape = {.ranks = 2 * nodes, .nodes = nodes};
+        const shm::Layout layout = shm::layout(2, scratch);
+        const ScratchLimits limits = scratch_limits(layout.slots_size, layout.packets_size);
+        std::vector<uint16_t> node_of;
+        for (int r = 0; r < shape.ranks; ++r) node_of.push_back(static_cast<uint16_t>(r / 2));
+        const auto table = selection_table(collective, shape, {}, limits);
+        for (uint64_t bytes = 0; bytes < (uint64_t{1} << 33); bytes = bytes * 7 + 1) {
+          if (collective == Collective::barrier && bytes != 0) break;
+          const Algorithm algorithm = select(table, bytes);
+          const auto plan = algorithms::build(collective, algorithm,
+                                              {.ranks = static_cast<uint16_t>(shape.ranks),
+                                               .credits = static_cast<uint16_t>(credits_for(algorithm, {})),
+                                               .nodes = node_of});
+          INFO(name_of(algorithm) << " of " << bytes << " bytes on " << nodes << " nodes, scratch "
+                                  << scratch);
+          CHECK(plan::fits(plan, bytes, 1, limits_for(collective, shape, {}, limits)));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("algorithms that do not exist for a shape are not used, and that is said") {
+  const JobShape one = JobShape::one_node(4);
+  const JobShape two = {.ranks = 4, .nodes = 2};
+  CHECK(forced_in_vain(one, forcing("ring")).empty());
+  CHECK(forced_in_vain(two, forcing("ring")).empty());
+  CHECK(forced_in_vain(two, forcing("two_shot")) == "two_shot needs all ranks on one node");
+  CHECK(forced_in_vain(one, forcing("hierarchical_ring")) ==
+        "hierarchical_ring needs ranks on several nodes");
+  CHECK(select(selection_table(Collective::all_reduce, two, forcing("two_shot"), kScratch), 1 << 20) ==
+        Algorithm::hierarchical_doubling);
+}
+
 TEST_CASE("TUTTI_ALGO: one name for all, or one for each; what does not exist is named with what does") {
   const Forced both = parse_forced("all_reduce=ring,broadcast=chain");
   CHECK(both[static_cast<size_t>(Collective::all_reduce)] == Algorithm::ring);
