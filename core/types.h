@@ -21,8 +21,10 @@ enum class DataType : uint8_t {
   bfloat16 = 9,
   float32 = 10,
   float64 = 11,
+  float8_e4m3 = 12,  // no infinities; largest 448
+  float8_e5m2 = 13,
 };
-inline constexpr int kDataTypes = 12;
+inline constexpr int kDataTypes = 14;
 
 /// `avg` is the sum divided by the number of ranks; integers are divided truncating toward zero.
 enum class ReduceOp : uint8_t { sum = 0, prod = 1, min = 2, max = 3, avg = 4 };
@@ -33,14 +35,14 @@ inline constexpr int kCollectives = 3;
 
 /// Bytes of one element.
 constexpr size_t size_of(DataType type) {
-  constexpr uint8_t kSizes[kDataTypes] = {1, 1, 2, 2, 4, 4, 8, 8, 2, 2, 4, 8};
+  constexpr uint8_t kSizes[kDataTypes] = {1, 1, 2, 2, 4, 4, 8, 8, 2, 2, 4, 8, 1, 1};
   return kSizes[static_cast<size_t>(type)];
 }
 
 constexpr std::string_view name_of(DataType type) {
-  constexpr std::string_view kNames[kDataTypes] = {"int8",    "uint8",    "int16",   "uint16",
-                                                   "int32",   "uint32",   "int64",   "uint64",
-                                                   "float16", "bfloat16", "float32", "float64"};
+  constexpr std::string_view kNames[kDataTypes] = {
+      "int8",   "uint8",   "int16",    "uint16",  "int32",   "uint32",      "int64",
+      "uint64", "float16", "bfloat16", "float32", "float64", "float8_e4m3", "float8_e5m2"};
   return kNames[static_cast<size_t>(type)];
 }
 

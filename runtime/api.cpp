@@ -27,7 +27,9 @@ using tutti::ReduceOp;
 using tutti::Result;
 
 static_assert(TUTTI_INTERNAL_ERROR == static_cast<int>(Result::internal_error));
-static_assert(TUTTI_FLOAT64 == static_cast<int>(DataType::float64) && TUTTI_FLOAT64 + 1 == tutti::kDataTypes);
+static_assert(TUTTI_FLOAT64 == static_cast<int>(DataType::float64));
+static_assert(TUTTI_FLOAT8_E5M2 == static_cast<int>(DataType::float8_e5m2) &&
+              TUTTI_FLOAT8_E5M2 + 1 == tutti::kDataTypes);
 static_assert(TUTTI_AVG == static_cast<int>(ReduceOp::avg) && TUTTI_AVG + 1 == tutti::kReduceOps);
 static_assert(sizeof(tutti_unique_id_t) == sizeof(tutti::UniqueId));
 
@@ -80,7 +82,7 @@ bool check_arguments(const char* function, const Communicator& comm, int64_t cou
   const auto type = static_cast<unsigned>(datatype);
   if (type >= tutti::kDataTypes) {
     return refuse(Result::invalid_argument,
-                  fmt::format("datatype {} does not exist; expected 0 (int8) to {} (float64)", type,
+                  fmt::format("datatype {} does not exist; expected 0 (int8) to {} (float8_e5m2)", type,
                               tutti::kDataTypes - 1));
   }
   if (count < 0) return refuse(Result::invalid_argument, fmt::format("count {} is negative", count));

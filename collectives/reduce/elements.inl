@@ -2,7 +2,7 @@
 //
 //   result = narrow(finish(fold(fold(widen(a), widen(b)), widen(c)) ...))
 //
-// Only float16 and bfloat16 widen (to float32); for the others a block is folded as it lies in memory. What makes
+// Only floats of 16 and 8 bits widen (to float32); for the others a block is folded as it lies in memory. What makes
 // results equal on every processor: each step is one correctly rounded operation; zeros and NaNs, where processors
 // and compilers may pick either operand, are decided here by their bits; and a result that is NaN leaves as the one
 // canonical quiet NaN.
@@ -272,6 +272,66 @@ struct Float16 : Wide {
 };
 #endif
 
+/// An 8-bit float with kDigits digits after the leading one, whose smallest normal number is 2^kLeast, in the low 8 bits of a
+/// word. Four vectors of floats hold a register of bytes: the first, second, third and last byte of every word.
+template <int kDigits, int kLeast, uint32_t kLargest>
+struct Float8 {
+  static constexpr size_t kSize = 1;
+  static constexpr int kVectors = 4 * kParts;
+  using Scalar = float;
+  using Block = Vec<float>[kVectors];
+  using Words = Vec<uint32_t>;
+
+  static constexpr int kShift = 23 - kDigits;  // from its place to a float's
+  static constexpr uint32_t kRebase = static_cast<uint32_t>(kLeast - 1 + 127) << 23;  // of the exponent
+
+  /// As Float16 does it.
+  TUTTI_REDUCE_INLINE static Vec<float> from_byte(Words byte) {
+    constexpr uint32_t kSmallestNormal = uint32_t{1} << 23, kSpecial = (kLargest + 1) << kShift;
+    const Words sign = (byte & 0x80u) << 24;
+    const Words magnitude = (byte & 0x7fu) << kShift;
+    const Words normal = magnitude + kRebase;
+    const auto unit = __builtin_bit_cast(float, kRebase + kSmallestNormal);
+    const Vec<float> lifted = cast<Vec<float>>(magnitude | (kRebase + kSmallestNormal)) - unit;
+    Words result = magnitude >= kSpecial ? magnitude | 0x7f800000u : normal;
+    result = magnitude < kSmallestNormal ? cast<Words>(lifted) : result;
+    return cast<Vec<float>>(result | sign);
+  }
+
+  /// To nearest even; beyond kLargest it stays there. Below the smallest normal number it becomes a multiple of the last
+  /// place, by addition of the number that has its last place there.
+  TUTTI_REDUCE_INLINE static Words to_byte(Vec<float> value) {
+    constexpr uint32_t kSmallestNormal = kRebase + (uint32_t{1} << 23);
+    constexpr uint32_t kHalf = uint32_t{1} << (kShift - 1);
+    constexpr uint32_t kLastPlace = static_cast<uint32_t>(kLeast - kDigits + 23 + 127) << 23;
+    const Words word = cast<Words>(value);
+    const Words magnitude = word & 0x7fffffffu;
+    const Words sign = (word >> 24) & 0x80u;
+    const Words normal = (magnitude + (kHalf - 1) + ((magnitude >> kShift) & 1u) - kRebase) >> kShift;
+    const Vec<float> raised = cast<Vec<float>>(magnitude) + __builtin_bit_cast(float, kLastPlace);
+    Words result = magnitude < kSmallestNormal ? cast<Words>(raised) - kLastPlace : normal;
+    result = magnitude >= (kLargest << kShift) + kRebase ? all<uint32_t>(kLargest) : result;
+    return magnitude > 0x7f800000u ? all<uint32_t>(0x7f) : result | sign;
+  }
+
+  TUTTI_REDUCE_INLINE static void widen(const Raw& from, Block& to) {
+    for (int i = 0; i < kParts; ++i) {
+      const auto words = cast<Words>(from.part[i]);
+      for (int byte = 0; byte < 4; ++byte) to[4 * i + byte] = from_byte((words >> (8 * byte)) & 0xffu);
+    }
+  }
+  TUTTI_REDUCE_INLINE static void load_wide(const unsigned char* from, Block& to) { widen(load(from), to); }
+  TUTTI_REDUCE_INLINE static Raw narrow(const Block& from) {
+    Raw to;
+    for (int i = 0; i < kParts; ++i) {
+      Words words = to_byte(from[4 * i]);
+      for (int byte = 1; byte < 4; ++byte) words |= to_byte(from[4 * i + byte]) << (8 * byte);
+      to.part[i] = cast<Vec<uint64_t>>(words);
+    }
+    return to;
+  }
+};
+
 // ---- What the kernels use
 
 template <DataType type>
@@ -300,6 +360,10 @@ template <>
 struct ElementOf<DataType::float32> : std::type_identity<Plain<float>> {};
 template <>
 struct ElementOf<DataType::float64> : std::type_identity<Plain<double>> {};
+template <>
+struct ElementOf<DataType::float8_e4m3> : std::type_identity<Float8<3, -6, 0x7e>> {};
+template <>
+struct ElementOf<DataType::float8_e5m2> : std::type_identity<Float8<2, -14, 0x7b>> {};
 
 template <typename Element, ReduceOp op>
 TUTTI_REDUCE_INLINE void fold(typename Element::Block& into, const typename Element::Block& right) {

@@ -72,11 +72,14 @@ typedef enum tutti_datatype TUTTI_ENUM_TYPE {
   TUTTI_FLOAT16 = 8,
   TUTTI_BFLOAT16 = 9,
   TUTTI_FLOAT32 = 10,
-  TUTTI_FLOAT64 = 11
+  TUTTI_FLOAT64 = 11,
+  TUTTI_FLOAT8_E4M3 = 12, /* the format without infinities ("fn"): largest 448 */
+  TUTTI_FLOAT8_E5M2 = 13  /* largest 57344 */
 } tutti_datatype_t;
 
 /* TUTTI_AVG divides the sum by the number of ranks; integers truncate toward zero. min and max propagate NaN and order
- * -0 < +0. float16 and bfloat16 are folded in float32 within one reduction step and rounded to nearest even. */
+ * -0 < +0. float16, bfloat16 and the float8 formats are folded in float32 within one reduction step and rounded to nearest even. A
+ * float8 result beyond the largest finite number, infinity included, is that number with its sign. */
 typedef enum tutti_op TUTTI_ENUM_TYPE {
   TUTTI_SUM = 0,
   TUTTI_PROD = 1,

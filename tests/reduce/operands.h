@@ -75,6 +75,11 @@ inline const std::vector<uint64_t>& hard_values(tutti::DataType type) {
       0xfff8000000000001, 0x7ff0000000000001, 0xfff7ffffffffffff, 0x0000000000000001, 0x8000000000000001,
       0x000fffffffffffff, 0x0010000000000000, 0x7fefffffffffffff, 0xffefffffffffffff, 0x3ff0000000000000,
       0x3ff0000000000001, 0xbff0000000000000, 0x3ca0000000000000};
+  static const std::vector<uint64_t> e4m3 = {0x00, 0x80, 0x7f, 0xff, 0x7e, 0xfe, 0x7d, 0xfd, 0x01, 0x81,
+                                             0x07, 0x87, 0x08, 0x88, 0x38, 0x39, 0xb8, 0x18, 0x17, 0x58};
+  static const std::vector<uint64_t> e5m2 = {0x00, 0x80, 0x7c, 0xfc, 0x7d, 0xfd, 0x7e, 0xfe,
+                                             0x7f, 0xff, 0x7b, 0xfb, 0x7a, 0x01, 0x81, 0x03,
+                                             0x83, 0x04, 0x84, 0x3c, 0x3d, 0xbc};
   static const std::vector<uint64_t> integer = {0,
                                                 1,
                                                 ~uint64_t{0},
@@ -101,6 +106,10 @@ inline const std::vector<uint64_t>& hard_values(tutti::DataType type) {
       return single;
     case DataType::float64:
       return twice;
+    case DataType::float8_e4m3:
+      return e4m3;
+    case DataType::float8_e5m2:
+      return e5m2;
     default:
       return integer;
   }
@@ -118,6 +127,10 @@ inline uint64_t tame_value(tutti::DataType type, uint64_t random) {
       return 0x3e800000 + (random & 0x80ffffff);
     case DataType::float64:
       return 0x3fd0000000000000 + (random & 0x801fffffffffffff);
+    case DataType::float8_e4m3:
+      return 0x30 + (random & 0x8f);
+    case DataType::float8_e5m2:
+      return 0x38 + (random & 0x87);
     default:
       return random % 16;
   }

@@ -1,9 +1,12 @@
 // What a reduction must give, computed one element at a time in the plainest way: the measure for every kernel.
 //
 // Nothing of the library's arithmetic is used here. float16 and bfloat16 are decoded and encoded by scaling with powers
-// of two instead of moving bits, so the two can hardly share a mistake.
+// of two instead of moving bits, and a float8 is encoded by looking for the nearest in the list of all, so the library
+// can hardly share a mistake with this file.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -59,6 +62,70 @@ inline uint16_t encode(float value, const Format& format) {
   return static_cast<uint16_t>(sign | std::min<int>(bits, format.infinity));
 }
 
+struct E4m3 {
+  uint8_t bits;
+};
+struct E5m2 {
+  uint8_t bits;
+};
+
+/// The format of an 8-bit float.
+struct Format8 {
+  int digits;
+  int least;        // exponent of the smallest normal number
+  uint8_t largest;  // finite number
+  bool infinities;  // right behind the largest finite number; the rest is NaN
+};
+inline constexpr Format8 kE4m3{3, -6, 0x7e, false};
+inline constexpr Format8 kE5m2{2, -14, 0x7b, true};
+
+inline float decode(uint8_t bits, const Format8& format) {
+  const int magnitude = bits & 0x7f;
+  const float sign = (bits & 0x80) != 0 ? -1.0f : 1.0f;
+  if (format.infinities && magnitude == format.largest + 1)
+    return sign * std::numeric_limits<float>::infinity();
+  if (magnitude > format.largest) return std::numeric_limits<float>::quiet_NaN();
+  const int one = 1 << format.digits;
+  const int exponent = magnitude / one;
+  const int fraction = magnitude % one;
+  if (exponent == 0) return sign * std::ldexp(static_cast<float>(fraction), format.least - format.digits);
+  return sign * std::ldexp(static_cast<float>(one + fraction), format.least - format.digits + exponent - 1);
+}
+
+/// All numbers from 0 to the largest finite one, which their bits number in order.
+inline std::array<float, 128> numbers_of(const Format8& format) {
+  std::array<float, 128> numbers{};
+  for (uint8_t bits = 0; bits < 128; ++bits) {
+    numbers[bits] = bits <= format.largest ? decode(bits, format) : std::numeric_limits<float>::infinity();
+  }
+  return numbers;
+}
+
+/// The nearest; of two the one with even bits; beyond the largest finite number, that one.
+inline uint8_t encode(float value, const Format8& format, const std::array<float, 128>& numbers) {
+  if (std::isnan(value)) return 0x7f;
+  const auto sign = static_cast<uint8_t>(std::signbit(value) ? 0x80 : 0);
+  const float size = std::fabs(value);
+  if (size >= numbers[format.largest]) return sign | format.largest;
+  const auto above =
+      static_cast<size_t>(std::upper_bound(numbers.begin(), numbers.end(), size) - numbers.begin());
+  const double down = static_cast<double>(size) - static_cast<double>(numbers[above - 1]);
+  const double up = static_cast<double>(numbers[above]) - static_cast<double>(size);
+  const bool rounds_up = up < down || (up == down && above % 2 == 0);
+  return static_cast<uint8_t>(sign | (rounds_up ? above : above - 1));
+}
+
+inline uint8_t encode(float value, const Format8& format) {
+  static const std::array<float, 128> e4m3 = numbers_of(kE4m3), e5m2 = numbers_of(kE5m2);
+  return encode(value, format, format.infinities ? e5m2 : e4m3);
+}
+
+inline float widen(E4m3 value) {
+  return decode(value.bits, kE4m3);
+}
+inline float widen(E5m2 value) {
+  return decode(value.bits, kE5m2);
+}
 inline float widen(Half value) {
   return decode(value.bits, kHalf);
 }
@@ -79,6 +146,10 @@ T narrow(Wide<T> value) {
     return {encode(value, kHalf)};
   } else if constexpr (std::is_same_v<T, BFloat>) {
     return {encode(value, kBFloat)};
+  } else if constexpr (std::is_same_v<T, E4m3>) {
+    return {encode(value, kE4m3)};
+  } else if constexpr (std::is_same_v<T, E5m2>) {
+    return {encode(value, kE5m2)};
   } else if constexpr (std::is_same_v<T, float>) {
     const uint32_t nan = 0x7fc00000;
     if (std::isnan(value)) std::memcpy(&value, &nan, sizeof value);
@@ -178,6 +249,10 @@ inline Bytes reduce(tutti::DataType type, tutti::ReduceOp op, const std::vector<
       return reduce<float>(op, sources, count, divisor);
     case DataType::float64:
       return reduce<double>(op, sources, count, divisor);
+    case DataType::float8_e4m3:
+      return reduce<E4m3>(op, sources, count, divisor);
+    case DataType::float8_e5m2:
+      return reduce<E5m2>(op, sources, count, divisor);
   }
   return {};
 }
