@@ -6,6 +6,8 @@
 
 namespace tutti::plan {
 
+static_assert(PacketFormat{}.bytes == sizeof(Packet) && PacketFormat{}.data == kPacketData);
+
 namespace {
 
 constexpr uint64_t round_up(uint64_t value, uint64_t unit) {
@@ -15,8 +17,8 @@ constexpr uint64_t divide_up(uint64_t value, uint64_t by) {
   return (value + by - 1) / by;
 }
 
-uint64_t packet_bytes(const Plan& plan, uint64_t bytes) {
-  return plan.packet_areas * packets_for(bytes) * sizeof(Packet);
+uint64_t packet_bytes(const Plan& plan, uint64_t bytes, const PacketFormat& format) {
+  return plan.packet_areas * format.packets_for(bytes) * format.bytes;
 }
 
 /// Slots of a plan whose message is one slice.
@@ -28,7 +30,7 @@ uint64_t whole_slots_bytes(const Plan& plan, uint64_t bytes) {
 
 bool fits(const Plan& plan, uint64_t count, uint32_t element, const Limits& limits) {
   if (plan.packet_areas != 0) {
-    return packet_bytes(plan, count * element) <= limits.packets_bytes &&
+    return packet_bytes(plan, count * element, limits.packet) <= limits.packets_bytes &&
            whole_slots_bytes(plan, count * element) <= limits.slots_bytes;
   }
   return plan.areas == 0 || limits.slots_bytes / plan.areas / plan.credits >= kCacheLine;
@@ -42,7 +44,7 @@ Binding bind(const Plan& plan, uint64_t count, uint32_t element, const Limits& l
     binding.chunk = count;
     binding.slice = count;
     binding.slices = 1;
-    binding.area_bytes = packets_for(count * element) * sizeof(Packet);
+    binding.area_bytes = limits.packet.packets_for(count * element) * limits.packet.bytes;
     binding.packets_need = plan.packet_areas * binding.area_bytes;
     // Beside packets inside a node, slots and signals between nodes; an area has one slot, and a channel one raise per use.
     if (plan.areas != 0) {

@@ -17,11 +17,20 @@
 
 namespace tutti::plan {
 
+/// How packets look to an executor.
+struct PacketFormat {
+  uint32_t bytes = 64;  // of one packet
+  uint32_t data = 56;   // of them, user data
+
+  constexpr uint64_t packets_for(uint64_t size) const { return size == 0 ? 1 : (size + data - 1) / data; }
+};
+
 /// What the tuner may vary; equal on all ranks.
 struct Limits {
   uint64_t slots_bytes = 0;      // bytes of bulk scratch one operation may take
   uint64_t packets_bytes = 0;    // bytes of packet scratch one operation may take
   uint64_t max_slice_bytes = 0;  // upper bound of a slice
+  PacketFormat packet = {};
 };
 
 struct Binding {
@@ -37,10 +46,10 @@ struct Binding {
   uint64_t packets_need = 0;  // bytes of packet scratch in each rank's window
   uint64_t ticks = 0;         // by how much the operation advances the base of all counters
 
-  uint64_t bytes() const { return count * element; }
+  constexpr uint64_t bytes() const { return count * element; }
 
   /// Elements in slice `slice_index` of chunk `chunk_index`.
-  uint64_t length(int64_t chunk_index, int64_t slice_index) const {
+  constexpr uint64_t length(int64_t chunk_index, int64_t slice_index) const {
     const uint64_t end = clip((static_cast<uint64_t>(chunk_index) + 1) * chunk);
     const uint64_t begin =
         clip(static_cast<uint64_t>(chunk_index) * chunk) + static_cast<uint64_t>(slice_index) * slice;
@@ -50,19 +59,19 @@ struct Binding {
 
   /// Byte offset of slice `slice_index` of chunk `chunk_index` in input or output. Meaningful where length()
   /// > 0.
-  uint64_t user_offset(int64_t chunk_index, int64_t slice_index) const {
+  constexpr uint64_t user_offset(int64_t chunk_index, int64_t slice_index) const {
     return (clip(static_cast<uint64_t>(chunk_index) * chunk) + static_cast<uint64_t>(slice_index) * slice) *
            element;
   }
 
   /// Byte offset of a slot from the start of the operation's bulk scratch.
-  uint64_t slot_offset(uint32_t area, int64_t index) const {
+  constexpr uint64_t slot_offset(uint32_t area, int64_t index) const {
     const auto turn = static_cast<uint64_t>(index);
     return (uint64_t{area} * depth + (turn < depth ? turn : turn % depth)) * slot_bytes;
   }
 
   /// Byte offset of `location` from the start of its space, for the given loop position.
-  uint64_t offset(const Location& location, int64_t round, int64_t slice_index) const {
+  constexpr uint64_t offset(const Location& location, int64_t round, int64_t slice_index) const {
     switch (location.space) {
       case Space::input:
       case Space::output:
@@ -76,7 +85,9 @@ struct Binding {
   }
 
  private:
-  uint64_t clip(uint64_t element_index) const { return element_index < count ? element_index : count; }
+  constexpr uint64_t clip(uint64_t element_index) const {
+    return element_index < count ? element_index : count;
+  }
 };
 
 /// True if `plan` can carry a message of that size within `limits` (packet plans have an upper size).

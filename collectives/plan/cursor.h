@@ -8,36 +8,56 @@
 
 namespace tutti::plan {
 
+/// One lane as plain pointers: of a plan, or of a program on a GPU (plan/program.h).
+struct LaneView {
+  const Step* steps = nullptr;  // of the whole plan
+  const Block* blocks = nullptr;
+  uint32_t block_count = 0;
+  uint32_t prologue_first = 0;
+  uint32_t prologue_end = 0;
+  uint32_t max_lag = 0;
+};
+
+inline LaneView view(const Plan& plan, const Lane& lane) {
+  return {.steps = plan.steps.data(),
+          .blocks = lane.blocks.data(),
+          .block_count = static_cast<uint32_t>(lane.blocks.size()),
+          .prologue_first = lane.prologue_first,
+          .prologue_end = lane.prologue_end,
+          .max_lag = lane.max_lag};
+}
+
 class Cursor {
  public:
-  Cursor() = default;
+  constexpr Cursor() = default;
 
-  Cursor(const Plan& plan, const Lane& lane, uint32_t slices)
-      : steps_(plan.steps.data()),
-        blocks_(lane.blocks.data()),
-        block_count_(static_cast<uint32_t>(lane.blocks.size())),
+  constexpr Cursor(const LaneView& lane, uint32_t slices)
+      : steps_(lane.steps),
+        blocks_(lane.blocks),
+        block_count_(lane.block_count),
         slices_(slices),
         iterations_(slices == 0 ? 0 : slices + lane.max_lag),
         step_(lane.prologue_first),
         end_(lane.prologue_end) {
     settle();
   }
+  Cursor(const Plan& plan, const Lane& lane, uint32_t slices) : Cursor(view(plan, lane), slices) {}
 
-  bool done() const { return done_; }
-  const Step& step() const { return steps_[step_]; }
-  uint32_t step_index() const { return step_; }
-  int64_t round() const { return round_; }
+  constexpr bool done() const { return done_; }
+  constexpr const Step& step() const { return steps_[step_]; }
+  constexpr uint32_t step_index() const { return step_; }
+  constexpr int64_t round() const { return round_; }
   /// The slice the current step acts on.
-  int64_t slice() const { return slice_; }
+  constexpr int64_t slice() const { return slice_; }
 
-  void advance() {
+  constexpr void advance() {
     ++step_;
     settle();
   }
 
  private:
   // Moves on from (step_) to the next step that is not skipped, or to the end.
-  void settle() {
+  constexpr void settle() {
     for (;;) {
       if (step_ == end_ && !next_range()) {
         done_ = true;
@@ -53,7 +73,7 @@ class Cursor {
   }
 
   // From the end of a range of steps to the beginning of the next: another round, block or iteration.
-  bool next_range() {
+  constexpr bool next_range() {
     if (in_prologue_) {
       in_prologue_ = false;
       block_ = 0;

@@ -12,7 +12,6 @@
 // peers have just read, which is what makes reuse of a small slot slow.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 namespace tutti::plan {
@@ -27,13 +26,14 @@ struct Extent {
 /// One ring, as one rank sees it. Not thread-safe; equal on all ranks.
 class Ring {
  public:
-  Ring() = default;
-  explicit Ring(uint64_t size) : size_(size) {}
+  constexpr Ring() = default;
+  /// `position`: where an earlier ring of the same kind stood.
+  constexpr explicit Ring(uint64_t size, uint64_t position = 0) : size_(size), position_(position) {}
 
-  uint64_t size() const { return size_; }
+  constexpr uint64_t size() const { return size_; }
 
   /// Takes `need` <= size() bytes.
-  Extent take(uint64_t need) {
+  constexpr Extent take(uint64_t need) {
     const uint64_t taken = position_;  // bytes skipped at the end of the ring are not: nobody retires them
     uint64_t offset = position_ % size_;
     if (offset + need > size_) {
@@ -41,10 +41,12 @@ class Ring {
       offset = 0;
     }
     Extent extent{.position = position_, .end = position_ + need, .offset = offset, .required = 0};
-    if (extent.end > size_) extent.required = std::min(extent.end - size_, taken);
+    if (extent.end > size_) extent.required = extent.end - size_ < taken ? extent.end - size_ : taken;
     position_ = extent.end;
     return extent;
   }
+
+  constexpr uint64_t position() const { return position_; }
 
  private:
   uint64_t size_ = 1;

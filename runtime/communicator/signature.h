@@ -9,6 +9,7 @@
 #include <string>
 
 #include "core/types.h"
+#include "transports/tag.h"
 
 namespace tutti {
 
@@ -30,20 +31,5 @@ Call unpack(uint64_t packed, uint64_t count);
 
 /// "all_reduce of 1024 float32, sum", "broadcast of 8 int8 from root 2", "barrier".
 std::string describe(const Call& call);
-
-/// The history before any call, and after one more.
-inline constexpr uint64_t kNoHistory = 0x9e3779b97f4a7c15;
-inline uint64_t extend_history(uint64_t history, uint64_t packed, uint64_t count) {
-  uint64_t h = (history ^ packed) * 0xff51afd7ed558ccd;
-  h ^= h >> 32;
-  h = (h ^ count) * 0xc4ceb9fe1a85ec53;
-  return h ^ (h >> 29);
-}
-
-/// Epoch (high half) and signature (low half): the flag of packets and the tag of lines. The signature is never 0, so a
-/// tag never equals fresh memory.
-inline uint64_t make_tag(uint64_t epoch, uint64_t history) {
-  return epoch << 32 | (history & 0xffffffff) | 1;
-}
 
 }  // namespace tutti

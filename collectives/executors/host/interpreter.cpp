@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "transports/tag.h"
 
 namespace tutti::host {
 
@@ -13,19 +14,6 @@ using plan::Location;
 using plan::Space;
 using plan::Step;
 using plan::StepKind;
-
-namespace {
-
-/// True when `tag` belongs to an operation before the one of `mine`.
-bool is_older(uint64_t tag, uint64_t mine) {
-  return static_cast<int32_t>(static_cast<uint32_t>(tag >> 32) - static_cast<uint32_t>(mine >> 32)) < 0;
-}
-
-bool is_same_epoch(uint64_t tag, uint64_t mine) {
-  return tag >> 32 == mine >> 32;
-}
-
-}  // namespace
 
 Interpreter::Interpreter(const Endpoint& endpoint, const reduce::Kernels& kernels)
     : endpoint_(endpoint),
