@@ -40,12 +40,22 @@ if(PMIX_FOUND)
 endif()
 message(STATUS "Tutti: starting by PMIx: ${TUTTI_HAVE_PMIX}")
 
-# The CUDA and verbs transports have no code in this version; ON is refused rather than ignored.
-foreach(option CUDA VERBS)
-  if(TUTTI_${option} STREQUAL "ON")
-    message(FATAL_ERROR "TUTTI_${option}=ON: this version of Tutti has no ${option} support yet; use AUTO or OFF")
+# CUDA: only the toolkit's headers are used (and nvcc, for the kernels). The driver is loaded at run time, where there is one.
+set(TUTTI_HAVE_CUDA OFF)
+if(NOT TUTTI_CUDA STREQUAL "OFF")
+  find_package(CUDAToolkit 12.4 QUIET)
+  if(CUDAToolkit_FOUND)
+    set(TUTTI_HAVE_CUDA ON)
+  elseif(TUTTI_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "TUTTI_CUDA=ON: no CUDA toolkit 12.4 or later was found; CUDAToolkit_ROOT says where it is")
   endif()
-endforeach()
+endif()
+message(STATUS "Tutti: CUDA: ${TUTTI_HAVE_CUDA} ${CUDAToolkit_VERSION}")
+
+# The verbs transport has no code in this version; ON is refused rather than ignored.
+if(TUTTI_VERBS STREQUAL "ON")
+  message(FATAL_ERROR "TUTTI_VERBS=ON: this version of Tutti has no verbs support yet; use AUTO or OFF")
+endif()
 
 if(TUTTI_TESTS)
   find_package(Catch2 REQUIRED) # 2.13 and 3 are both accepted, see tests/catch.h

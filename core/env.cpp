@@ -187,6 +187,54 @@ constexpr std::array<VariableSpec, kVariables> kSpecs{{
              "signal behind it. Automatic takes rma for large slices where the network can write remote "
              "memory by itself.",
      .allowed = "auto|message|rma"},
+    {.variable = Variable::cuda_library,
+     .name = "TUTTI_CUDA_LIBRARY",
+     .type = VariableType::text,
+     .low = 1,
+     .high = 4095,
+     .fallback = "libcuda.so.1",
+     .help = "The library of the CUDA driver, a name that the loader finds or a path. Without a usable one "
+             "Tutti works on host memory only; `tutti-info` says why.",
+     .charset = Charset::path},
+    {.variable = Variable::device,
+     .name = "TUTTI_DEVICE",
+     .type = VariableType::integer,
+     .low = 0,
+     .high = 1023,
+     .fallback = "auto",
+     .help = "The CUDA device this rank uses, as the CUDA driver counts them. Automatic takes the current "
+             "device of the thread "
+             "that creates the communicator if its process uses CUDA already, and none otherwise.",
+     .automatic = Automatic::word,
+     .may_be_none = true},
+    {.variable = Variable::ctas,
+     .name = "TUTTI_CTAS",
+     .type = VariableType::integer,
+     .low = 1,
+     .high = 128,
+     .fallback = "auto",
+     .help = "Most thread blocks that one rank uses for a collective on device memory.",
+     .plan = true,
+     .automatic = Automatic::zero},
+    {.variable = Variable::device_comms,
+     .name = "TUTTI_DEVICE_COMMS",
+     .type = VariableType::integer,
+     .low = 1,
+     .high = 16,
+     .fallback = "1",
+     .help = "How many communicators may run collectives on one device at the same time: the thread blocks "
+             "of a device are shared "
+             "out among so many, so that all of them can be resident at once.",
+     .plan = true},
+    {.variable = Variable::device_scratch_bytes,
+     .name = "TUTTI_DEVICE_SCRATCH_BYTES",
+     .type = VariableType::size,
+     .low = 256 * kKiB,
+     .high = 1024 * kMiB,
+     .fallback = "auto",
+     .help = "Scratch memory per rank on its device, reserved when a communicator is created.",
+     .plan = true,
+     .automatic = Automatic::zero},
 }};
 
 constexpr bool table_is_in_order() {
@@ -267,6 +315,7 @@ std::optional<VariableValue> parse_number(const VariableSpec& spec, std::string_
   if (spec.automatic != Automatic::no && word) {
     return VariableValue{spec.automatic == Automatic::zero ? 0 : kAutomatic, "auto"};
   }
+  if (spec.may_be_none && equal_ignoring_case(value, "none")) return VariableValue{kNone, "none"};
   const auto number = parse_number(spec.type, value);
   if (!number) return std::nullopt;
   if (spec.automatic == Automatic::zero && *number == 0) return VariableValue{0, "auto"};
@@ -361,10 +410,10 @@ std::string range_of(const VariableSpec& spec) {
   }
   constexpr std::string_view kAutomaticSuffix[] = {"", ", or 0 or auto for automatic",
                                                    ", or auto for automatic"};
-  return fmt::format("{} {} from {} to {}{}", spec.type == VariableType::integer ? "an" : "a",
-                     name_of(spec.type), format_number(spec.type, spec.low),
-                     format_number(spec.type, spec.high),
-                     kAutomaticSuffix[static_cast<size_t>(spec.automatic)]);
+  return fmt::format(
+      "{} {} from {} to {}{}{}", spec.type == VariableType::integer ? "an" : "a", name_of(spec.type),
+      format_number(spec.type, spec.low), format_number(spec.type, spec.high),
+      kAutomaticSuffix[static_cast<size_t>(spec.automatic)], spec.may_be_none ? ", or none" : "");
 }
 
 VariableValue parse_variable(const VariableSpec& spec, std::string_view value) {
@@ -496,7 +545,7 @@ std::string environment_markdown() {
       "(powers of 1024).\n"
       "- **duration**: a whole number of seconds, or with a unit: `10`, `5ns`, `30us`, `250ms`, `10s`, `5m`, "
       "`2h`.\n"
-      "- **choice** and the word `auto` may be written in lower or upper case.\n"
+      "- **choice** and the words `auto` and `none` may be written in lower or upper case.\n"
       "\n"
       "`tutti-info` prints the values in effect. Variables marked *equal* affect the plan and must have the "
       "same "

@@ -39,8 +39,13 @@ enum class Variable : uint8_t {
   port_range,
   node_id,
   ucx_put,
+  cuda_library,
+  device,
+  ctas,
+  device_comms,
+  device_scratch_bytes,
 };
-inline constexpr size_t kVariables = static_cast<size_t>(Variable::ucx_put) + 1;
+inline constexpr size_t kVariables = static_cast<size_t>(Variable::device_scratch_bytes) + 1;
 
 /// TUTTI_SIMD, in the order of its allowed values.
 enum class SimdChoice : uint8_t { automatic, portable, avx2, avx512 };
@@ -54,6 +59,9 @@ enum class VariableType : uint8_t { integer, size, duration, choice, text, boole
 /// alone where 0 is a value of its own (value kAutomatic).
 enum class Automatic : uint8_t { no, zero, word };
 inline constexpr uint64_t kAutomatic = UINT64_MAX;
+
+/// The value of "none" where a number may be refused by that word.
+inline constexpr uint64_t kNone = UINT64_MAX - 1;
 
 /// What a text may consist of.
 enum class Charset : uint8_t {
@@ -76,7 +84,8 @@ struct VariableSpec {
   Automatic automatic = Automatic::no;
   const char* allowed = "";  // choices, separated by "|"
   Charset charset = Charset::name;
-  bool secret = false;  // never printed
+  bool secret = false;       // never printed
+  bool may_be_none = false;  // numbers: the word "none" is allowed too
 };
 
 /// A parsed value. Numbers (a choice's position, a boolean's 0 or 1) are in `number`; `text` is the canonical

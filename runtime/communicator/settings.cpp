@@ -15,6 +15,12 @@ uint64_t limit(int64_t given, const char* field, uint64_t fallback) {
   return given != 0 ? static_cast<uint64_t>(given) : fallback;
 }
 
+int device_of(const Environment& environment) {
+  if (environment.is_automatic(Variable::device)) return kDeviceAutomatic;
+  const uint64_t number = environment.integer(Variable::device);
+  return number == kNone ? kDeviceNone : static_cast<int>(number);
+}
+
 std::string digest(const Environment& environment, const std::string& algorithm) {
   std::string lines = fmt::format("library version={}\n", kVersionText);
   for (const auto& [name, value] : environment.plan_values()) {
@@ -52,6 +58,10 @@ Settings make_settings(const Environment& environment, const Overrides& override
   s.ports = environment.text(Variable::port_range);
   s.node_id = environment.text(Variable::node_id);
   s.ucx_put = environment.choice<UcxPut>(Variable::ucx_put);
+  s.device = device_of(environment);
+  s.ctas = static_cast<int>(environment.integer(Variable::ctas));
+  s.device_comms = static_cast<int>(environment.integer(Variable::device_comms));
+  s.device_scratch_bytes = environment.size(Variable::device_scratch_bytes);
   s.digest = digest(environment, overrides.algorithm);
   return s;
 }

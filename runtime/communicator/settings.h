@@ -10,6 +10,10 @@
 
 namespace tutti {
 
+/// Settings::device, where it is no device's number.
+inline constexpr int kDeviceAutomatic = -1;
+inline constexpr int kDeviceNone = -2;
+
 struct Settings {
   uint64_t timeout_ns = 0;
   uint64_t warn_after_ns = 0;
@@ -24,7 +28,11 @@ struct Settings {
   std::string ports;
   std::string node_id;  // empty: made from this machine
   UcxPut ucx_put = UcxPut::automatic;
-  std::string digest;  // what must be equal on all ranks: lines "name=value"
+  int device = kDeviceAutomatic;      // or kDeviceNone, or the number of a CUDA device
+  int ctas = 0;                       // most thread blocks of a rank per collective; 0 = automatic
+  int device_comms = 1;               // communicators that share a device at one time
+  uint64_t device_scratch_bytes = 0;  // 0 = automatic
+  std::string digest;                 // what must be equal on all ranks: lines "name=value"
 };
 
 /// What the caller of tutti_comm_create gave; zero and empty mean "as the environment says".

@@ -68,6 +68,7 @@ void check_number(const Environment& environment, const VariableSpec& spec) {
   const bool has_value = environment.is_set(spec.variable) || *spec.fallback != '\0';
   if (!has_value || environment.is_automatic(spec.variable)) return;
   const uint64_t number = number_of(environment, spec);
+  if (spec.may_be_none && number == kNone) return;
   require(number >= spec.low && number <= spec.high, "a number lies in its range");
 }
 

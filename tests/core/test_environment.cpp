@@ -117,6 +117,15 @@ TEST_CASE("numbers are accepted in all their spellings, ends of the range includ
       {"TUTTI_RANK=0", Variable::rank, 0},
       {"TUTTI_RANK=65535", Variable::rank, 65535},
       {"TUTTI_SIZE=65536", Variable::size, 65536},
+      {"TUTTI_DEVICE=0", Variable::device, 0},
+      {"TUTTI_DEVICE=1023", Variable::device, 1023},
+      {"TUTTI_DEVICE=auto", Variable::device, kAutomatic},
+      {"TUTTI_DEVICE=none", Variable::device, kNone},
+      {"TUTTI_DEVICE=None", Variable::device, kNone},
+      {"TUTTI_CTAS=0", Variable::ctas, 0},
+      {"TUTTI_CTAS=128", Variable::ctas, 128},
+      {"TUTTI_DEVICE_COMMS=16", Variable::device_comms, 16},
+      {"TUTTI_DEVICE_SCRATCH_BYTES=1GiB", Variable::device_scratch_bytes, 1 << 30},
   };
   for (const Row& row : table) {
     CAPTURE(row.entry);
@@ -143,6 +152,10 @@ TEST_CASE("an error names the variable, the value and the range") {
       {"TUTTI_CREDITS= 1", credits},
       {"TUTTI_CREDITS=1K", credits},
       {"TUTTI_CREDITS=automatic", credits},
+      {"TUTTI_CREDITS=none", credits},
+      {"TUTTI_DEVICE=-1", ": expected an integer from 0 to 1023, or auto for automatic, or none"},
+      {"TUTTI_DEVICE=1024", ": expected an integer from 0 to 1023, or auto for automatic, or none"},
+      {"TUTTI_DEVICE_COMMS=0", ": expected an integer from 1 to 16"},
       {"TUTTI_CREDITS=18446744073709551617", credits},
       {"TUTTI_SLICE_BYTES=4095", slice},
       {"TUTTI_SLICE_BYTES=4097K", slice},
@@ -243,15 +256,16 @@ TEST_CASE("plan values are canonical: equal meaning, equal text") {
   std::vector<std::string> names;
   for (const auto& [name, value] : defaults) names.push_back(name);
   CHECK(names == std::vector<std::string>{"TUTTI_ALGO", "TUTTI_SLICE_BYTES", "TUTTI_CREDITS",
-                                          "TUTTI_SCRATCH_BYTES", "TUTTI_ONE_SHOT_BYTES",
-                                          "TUTTI_EPOCH_START"});
+                                          "TUTTI_SCRATCH_BYTES", "TUTTI_ONE_SHOT_BYTES", "TUTTI_EPOCH_START",
+                                          "TUTTI_CTAS", "TUTTI_DEVICE_COMMS", "TUTTI_DEVICE_SCRATCH_BYTES"});
   CHECK(parse({"TUTTI_CREDITS=0", "TUTTI_SLICE_BYTES=auto", "TUTTI_EPOCH_START=01"}).plan_values() ==
         defaults);
   CHECK(parse({"TUTTI_LOG=debug", "TUTTI_TIMEOUT=5", "TUTTI_RANK=1"}).plan_values() == defaults);
   CHECK(parse({"TUTTI_SLICE_BYTES=65536"}).plan_values() == parse({"TUTTI_SLICE_BYTES=64K"}).plan_values());
   for (const std::string different :
        {"TUTTI_ALGO=ring", "TUTTI_SLICE_BYTES=64K", "TUTTI_CREDITS=2", "TUTTI_SCRATCH_BYTES=1M",
-        "TUTTI_ONE_SHOT_BYTES=8", "TUTTI_EPOCH_START=2"}) {
+        "TUTTI_ONE_SHOT_BYTES=8", "TUTTI_EPOCH_START=2", "TUTTI_CTAS=4", "TUTTI_DEVICE_COMMS=2",
+        "TUTTI_DEVICE_SCRATCH_BYTES=1M"}) {
     CAPTURE(different);
     CHECK(parse({different}).plan_values() != defaults);
   }

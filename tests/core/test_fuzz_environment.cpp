@@ -45,7 +45,7 @@ class Generator {
   std::string value_for(const VariableSpec& spec) {
     switch (spec.type) {
       case VariableType::integer:
-        return any({"0", "1", "7", "16", "auto", "65535", "4611686018427387904"});
+        return any({"0", "1", "7", "16", "auto", "none", "65535", "4611686018427387904"});
       case VariableType::size:
         return any({"0", "4096", "64K", "64KiB", "1M", "4MiB", "1G", "auto"});
       case VariableType::duration:

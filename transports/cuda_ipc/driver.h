@@ -6,6 +6,7 @@
 
 #include <cuda.h>
 
+#include <optional>
 #include <string>
 
 namespace tutti::cuda {
@@ -23,7 +24,8 @@ struct Driver {
   static const Driver* find();
   /// The same, throwing Error(unsupported) with why().
   static const Driver& get();
-  /// Null unless this process has loaded the driver's library already: whoever does not use CUDA pays nothing.
+  /// Null unless this process has loaded the driver's library and started it (cuInit) already: whoever does not use CUDA pays
+  /// nothing, and may fork. Where it is null, asking takes about a microsecond: not for the data path.
   static const Driver* find_loaded();
   /// "libcuda.so.1 cannot be loaded: ..."; empty where find() has found it.
   static const std::string& why();
@@ -36,5 +38,12 @@ struct Driver {
   /// Throws Error(system_error) "cuMemAlloc of 5 bytes: CUDA_ERROR_..." unless `result` is success.
   void check(CUresult result, const std::string& what) const;
 };
+
+/// What Driver::find does once, for any library.
+struct LoadedDriver {
+  std::optional<Driver> driver;
+  std::string why;  // there is none
+};
+LoadedDriver load_driver(const std::string& library);
 
 }  // namespace tutti::cuda
