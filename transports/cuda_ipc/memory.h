@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "transports/cuda_ipc/device.h"
+#include "transports/cuda_ipc/virtual_range.h"
 
 namespace tutti::cuda {
 
@@ -71,12 +72,13 @@ class DeviceMemory {
   void reset() noexcept;
 
  private:
-  void create(std::span<const DevicePtr> peers);
+  bool create_virtual(std::span<const DevicePtr> peers);
+  void allocate(std::span<const DevicePtr> peers);
 
   DevicePtr device_;
+  VirtualRange range_;  // empty where the memory is from cuMemAlloc
   CUdeviceptr address_ = 0;
   size_t size_ = 0;
-  size_t mapped_ = 0;  // virtual memory: bytes mapped, a multiple of the granularity; 0 from cuMemAlloc
 };
 
 /// Page-locked host memory that all devices can reach; zeroed.

@@ -24,18 +24,9 @@
 
 #include "core/descriptor.h"
 #include "transports/cuda_ipc/device.h"
+#include "transports/cuda_ipc/sharing_format.h"
 
 namespace tutti::cuda {
-
-/// Most pieces of one range, and so most descriptors of one export.
-inline constexpr size_t kMostPieces = 512;
-
-enum class HandleKind : uint8_t { none = 0, ipc = 1, posix = 2, fabric = 3 };
-
-constexpr std::string_view name_of(HandleKind kind) {
-  constexpr std::string_view kNames[] = {"none", "ipc", "posix", "fabric"};
-  return kNames[static_cast<size_t>(kind)];
-}
 
 /// How the memory at this address can be shared; none where it cannot: host memory, managed memory, memory of pools
 /// (cudaMallocAsync), and virtual memory whose owner has asked for no kind of handle.

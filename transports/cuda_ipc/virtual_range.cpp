@@ -1,0 +1,82 @@
+#include "transports/cuda_ipc/virtual_range.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "core/error.h"
+
+namespace tutti::cuda {
+namespace {
+
+CUmemAccessDesc read_write(const Device& device) {
+  CUmemAccessDesc access{};
+  access.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+  access.location.id = device.ordinal();
+  access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+  return access;
+}
+
+}  // namespace
+
+VirtualRange::VirtualRange(DevicePtr device, size_t bytes) : device_(std::move(device)), reserved_(bytes) {
+  const Driver& driver = device_->driver();
+  driver.check(driver.cuMemAddressReserve(&address_, bytes, 0, 0, 0),
+               fmt::format("cuMemAddressReserve of {} bytes", bytes));
+}
+
+VirtualRange::VirtualRange(VirtualRange&& other) noexcept
+    : device_(std::move(other.device_)),
+      address_(std::exchange(other.address_, 0)),
+      reserved_(std::exchange(other.reserved_, 0)),
+      mapped_(std::exchange(other.mapped_, 0)),
+      pieces_(std::exchange(other.pieces_, {})) {}
+
+VirtualRange& VirtualRange::operator=(VirtualRange&& other) noexcept {
+  if (this != &other) {
+    reset();
+    device_ = std::move(other.device_);
+    address_ = std::exchange(other.address_, 0);
+    reserved_ = std::exchange(other.reserved_, 0);
+    mapped_ = std::exchange(other.mapped_, 0);
+    pieces_ = std::exchange(other.pieces_, {});
+  }
+  return *this;
+}
+
+void VirtualRange::append(const PhysicalMemory& memory, size_t bytes, std::span<const DevicePtr> peers) {
+  if (bytes == 0 || bytes > reserved_ - mapped_) {
+    raise(Result::internal_error, "{} bytes were to be mapped into {} free ones", bytes, reserved_ - mapped_);
+  }
+  const Driver& driver = device_->driver();
+  const CUdeviceptr at = address_ + mapped_;
+  pieces_.reserve(pieces_.size() + 1);
+  driver.check(driver.cuMemMap(at, bytes, 0, memory.handle(), 0), fmt::format("cuMemMap of {} bytes", bytes));
+  pieces_.push_back(bytes);
+  mapped_ += bytes;
+
+  std::vector<CUmemAccessDesc> accesses{read_write(*device_)};
+  for (const DevicePtr& peer : peers) {
+    if (peer->ordinal() != device_->ordinal()) accesses.push_back(read_write(*peer));
+  }
+  driver.check(driver.cuMemSetAccess(at, bytes, accesses.data(), accesses.size()),
+               fmt::format("cuMemSetAccess for CUDA device {} and {} others", device_->ordinal(),
+                           accesses.size() - 1));
+}
+
+void VirtualRange::reset() noexcept {
+  if (address_ == 0) return;
+  const Driver& driver = device_->driver();
+  CUdeviceptr at = address_;
+  for (const size_t bytes : pieces_) {
+    driver.cuMemUnmap(at, bytes);
+    at += bytes;
+  }
+  driver.cuMemAddressFree(address_, reserved_);
+  pieces_.clear();
+  address_ = 0;
+  reserved_ = mapped_ = 0;
+  device_.reset();
+}
+
+}  // namespace tutti::cuda
