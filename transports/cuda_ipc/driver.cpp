@@ -13,10 +13,12 @@ namespace {
 
 constexpr int kOldestVersion = 12040;  // what the functions below need
 
-/// What dlopen and dlsym have to say; never empty.
-std::string loader_error() {
+/// Why dlopen has failed; never empty, and without the library's name, which the loader often begins with.
+std::string loader_error(const std::string& library) {
   const char* text = dlerror();
-  return text != nullptr ? text : "no reason is given";
+  if (text == nullptr) return "no reason is given";
+  const std::string why = text;
+  return why.starts_with(library + ": ") ? why.substr(library.size() + 2) : why;
 }
 
 /// The name of the first function that the library lacks and that Tutti cannot do without; empty where there is none.
@@ -58,7 +60,7 @@ LoadedDriver load_driver(const std::string& library) {
   // Never closed: pointers into it are everywhere, and a driver does not survive it.
   void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
-    result.why = fmt::format("{} cannot be loaded: {}", library, loader_error());
+    result.why = fmt::format("{} cannot be loaded: {}", library, loader_error(library));
     return result;
   }
   Driver driver;
