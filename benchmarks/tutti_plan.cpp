@@ -257,6 +257,7 @@ sim::Scratch read_scratch(const Texts& t) {
 plan::Shape shape_of(const Request& r) {
   plan::Shape shape = r.shape;
   shape.nodes = r.nodes;
+  shape.one_process = r.nodes.empty();
   return shape;
 }
 
@@ -399,6 +400,7 @@ void print_graph(const Request& r) {
 
 std::string_view where_it_runs(Algorithm a) {
   constexpr uint16_t kSeveral[] = {0, 1};
+  if (a == Algorithm::direct) return "one process";
   const bool on_one = algorithms::suits(a, {.ranks = 2});
   const bool on_several = algorithms::suits(a, {.ranks = 2, .nodes = kSeveral});
   return on_one && on_several ? "any nodes" : on_one ? "one node" : "several nodes";

@@ -26,12 +26,17 @@ struct alignas(kCacheLine) PairLine {
 };
 static_assert(sizeof(PairLine) == kCacheLine);
 
-/// In its writer's window, read by all peers.
+/// In its writer's window, read by all peers. In a direct plan (collectives/plan/plan.h) a raise also lends the writer's buffers of the
+/// operation: the addresses and then `lent` are stored before the counter is published.
 struct alignas(kCacheLine) BoardLine {
   Counter counters[2];
   Tag tag;
-  uint64_t unused[5];
+  Tag lent;  // of which operation `input` and `output` are; kWithdrawn where the rank gave the operation up
+  std::atomic<uint64_t> input;
+  std::atomic<uint64_t> output;
+  uint64_t unused[2];
 };
+inline constexpr uint64_t kWithdrawn = UINT64_MAX;
 static_assert(sizeof(BoardLine) == kCacheLine);
 
 /// Up to where this rank is finished with scratch (collectives/plan/pool.h), and with renewing packets; read by all.
@@ -42,7 +47,9 @@ struct alignas(kCacheLine) RetiredLine {
   Counter closed;  // 1 once the rank has destroyed its communicator
   Counter
       alive;  // when it last looked around while waiting, in ns of the monotonic clock; not written while all is fast
-  uint64_t unused[3];
+  Counter touching;  // 1 while this rank reads or writes buffers that peers have lent
+  Counter finished;  // the epoch of its latest complete operation
+  uint64_t unused[1];
 };
 static_assert(sizeof(RetiredLine) == kCacheLine);
 

@@ -17,21 +17,18 @@ std::span<const Algorithm> algorithms_of(Collective collective) {
                                             Algorithm::recursive_doubling,
                                             Algorithm::halving_doubling,
                                             Algorithm::double_binary_tree,
+                                            Algorithm::direct,
                                             Algorithm::hierarchical_small,
                                             Algorithm::hierarchical_direct,
                                             Algorithm::hierarchical_ring,
                                             Algorithm::hierarchical_doubling,
                                             Algorithm::hierarchical_halving,
                                             Algorithm::hierarchical_tree};
-  static constexpr std::array kBroadcast = {Algorithm::one_writer_packets,
-                                            Algorithm::one_writer,
-                                            Algorithm::chain,
-                                            Algorithm::binomial_tree,
-                                            Algorithm::scatter_all_gather,
-                                            Algorithm::hierarchical_small,
-                                            Algorithm::hierarchical_chain,
-                                            Algorithm::hierarchical_binomial,
-                                            Algorithm::hierarchical_scatter};
+  static constexpr std::array kBroadcast = {
+      Algorithm::one_writer_packets,  Algorithm::one_writer,         Algorithm::chain,
+      Algorithm::binomial_tree,       Algorithm::scatter_all_gather, Algorithm::direct,
+      Algorithm::hierarchical_small,  Algorithm::hierarchical_chain, Algorithm::hierarchical_binomial,
+      Algorithm::hierarchical_scatter};
   static constexpr std::array kBarrier = {Algorithm::one_shot, Algorithm::hierarchical_small};
   switch (collective) {
     case Collective::all_reduce:
@@ -62,6 +59,8 @@ bool suits(Algorithm algorithm, const Shape& shape) {
     case Algorithm::hierarchical_binomial:
     case Algorithm::hierarchical_scatter:
       return spans_nodes(shape);
+    case Algorithm::direct:
+      return shape.one_process && !spans_nodes(shape);
     case Algorithm::local:
     case Algorithm::ring:
     case Algorithm::recursive_doubling:
@@ -129,7 +128,9 @@ Plan build(Collective collective, Algorithm algorithm, const Shape& shape) {
   check_nodes(algorithm, shape);
   if (!suits(algorithm, shape)) {
     raise(Result::invalid_argument, "algorithm {} needs {}", name_of(algorithm),
-          spans_nodes(shape) ? "all ranks on one node" : "ranks on several nodes");
+          algorithm == Algorithm::direct ? "all ranks in one process"
+          : spans_nodes(shape)           ? "all ranks on one node"
+                                         : "ranks on several nodes");
   }
   if (shape.credits < least_credits(algorithm)) {
     raise(Result::invalid_argument, "algorithm {} needs at least {} credits, not {}", name_of(algorithm),
@@ -162,6 +163,8 @@ Plan build(Collective collective, Algorithm algorithm, const Shape& shape) {
       return binomial_tree(shape);
     case Algorithm::scatter_all_gather:
       return scatter_all_gather(shape);
+    case Algorithm::direct:
+      return collective == Collective::broadcast ? direct_broadcast(shape) : direct_all_reduce(shape);
     case Algorithm::hierarchical_small:
       return hierarchical_small(collective, shape);
     case Algorithm::hierarchical_direct:

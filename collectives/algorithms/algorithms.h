@@ -25,12 +25,15 @@ Plan halving_doubling(const Shape& shape);
 Plan double_binary_tree(const Shape& shape);
 Plan binomial_tree(const Shape& shape);
 Plan scatter_all_gather(const Shape& shape);
+Plan direct_all_reduce(const Shape& shape);
+Plan direct_broadcast(const Shape& shape);
 // The hierarchical ones: hierarchical.h.
 
 /// The algorithms that implement a collective, `local` (one rank) not counted, wherever the ranks are.
 std::span<const Algorithm> algorithms_of(Collective collective);
 
-/// True if `algorithm` can run on these nodes: some read the memory of all ranks and need one node, the hierarchical ones need several.
+/// True if `algorithm` can run there: some read the memory of all ranks and need one node, direct needs all buffers in one process, the
+/// hierarchical ones need several nodes.
 bool suits(Algorithm algorithm, const Shape& shape);
 
 /// The fewest credits with which `algorithm` makes progress; proven by the verifier's tests.

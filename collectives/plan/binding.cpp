@@ -40,7 +40,7 @@ Binding bind(const Plan& plan, uint64_t count, uint32_t element, const Limits& l
   Binding binding;
   binding.count = count;
   binding.element = element;
-  if (plan.whole || plan.areas == 0) {
+  if (plan.whole || (plan.areas == 0 && !plan.direct)) {
     binding.chunk = count;
     binding.slice = count;
     binding.slices = 1;
@@ -56,10 +56,16 @@ Binding bind(const Plan& plan, uint64_t count, uint32_t element, const Limits& l
   }
   if (count == 0) return binding;
 
-  // Slices are as large as the scratch allows, cache-line sized, and of equal length where the chunk needs
-  // several.
   const uint64_t line = kCacheLine / element;
   binding.chunk = round_up(divide_up(count, plan.chunks), line);
+  if (plan.direct) {
+    binding.slice = binding.chunk;
+    binding.slices = 1;
+    binding.ticks = plan.uses_per_slice;
+    return binding;
+  }
+  // Slices are as large as the scratch allows, cache-line sized, and of equal length where the chunk needs
+  // several.
   const uint64_t slot_limit = limits.slots_bytes / plan.areas / plan.credits;
   const uint64_t slice_limit =
       std::max(std::min(slot_limit, limits.max_slice_bytes) / kCacheLine, uint64_t{1}) * line;

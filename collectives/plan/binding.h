@@ -7,6 +7,7 @@
 //                  signals are raised all the same, so that both ends of a channel advance equally at every
 //                  size
 //   slices         the number that the first (longest) chunk needs; 0 for an empty message
+//                  In a direct plan, which needs no slots, a chunk is one slice
 //   depth          slots in an area's ring: credits, or fewer when the whole message needs fewer
 #pragma once
 

@@ -21,6 +21,7 @@ std::string_view name_of(Algorithm algorithm) {
                                                     "double_binary_tree",
                                                     "binomial_tree",
                                                     "scatter_all_gather",
+                                                    "direct",
                                                     "hierarchical_small",
                                                     "hierarchical_direct",
                                                     "hierarchical_ring",
@@ -72,6 +73,11 @@ Builder& Builder::packet_areas(int n) {
   return *this;
 }
 
+Builder& Builder::direct() {
+  plan_.direct = true;
+  return *this;
+}
+
 void Builder::close_block() {
   const auto end = static_cast<uint32_t>(plan_.steps.size());
   Lane& lane = plan_.lanes.back();
@@ -112,7 +118,7 @@ Step& Builder::add(StepKind kind, Affine extent, std::span<const Location> src,
   step.kind = kind;
   step.lag = lag_;
   step.extent = extent;
-  step.dsts = static_cast<uint8_t>(dst.size());
+  step.dsts = static_cast<uint16_t>(dst.size());
   step.srcs = static_cast<uint16_t>(src.size());
   step.first_location = static_cast<uint32_t>(plan_.locations.size());
   plan_.locations.insert(plan_.locations.end(), dst.begin(), dst.end());
@@ -136,9 +142,9 @@ Builder& Builder::put(Affine extent, Location src, std::initializer_list<Locatio
   return *this;
 }
 
-Builder& Builder::reduce(Affine extent, std::span<const Location> src, std::initializer_list<Location> dst,
+Builder& Builder::reduce(Affine extent, std::span<const Location> src, std::span<const Location> dst,
                          bool final) {
-  add(StepKind::reduce, extent, src, {dst.begin(), dst.size()}).final = final;
+  add(StepKind::reduce, extent, src, dst).final = final;
   return *this;
 }
 

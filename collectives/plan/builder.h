@@ -16,6 +16,7 @@ struct Shape {
   uint16_t credits = 4;
   std::span<const uint16_t> nodes =
       {};  // by rank: its node, numbered from 0 in the order of first ranks; empty: one node
+  bool one_process = false;  // all ranks' buffers are in one address space, so that each can use all of them
 };
 
 class Builder {
@@ -32,6 +33,7 @@ class Builder {
   Builder& chunks(int n);  // cut the message into n chunks (default 1)
   Builder& areas(int n, uint32_t uses_per_slice = 1);
   Builder& packet_areas(int n);  // also makes the message one slice
+  Builder& direct();             // uses the buffers of peers; makes each chunk one slice
 
   // Structure. Steps go to the prologue until the first block is opened.
   Builder& lane();                      // starts another lane (the first one is open from the start)
@@ -42,6 +44,13 @@ class Builder {
   static Affine chunk(int base, int per_round = 0, int modulus = 0) { return {base, per_round, 0, modulus}; }
   Location input(Affine chunk = {}) const { return {Space::input, rank(), 0, chunk}; }
   Location output(Affine chunk = {}) const { return {Space::output, rank(), 0, chunk}; }
+  // In a direct plan, of any rank.
+  static Location input_of(int rank, Affine chunk = {}) {
+    return {Space::input, static_cast<uint16_t>(rank), 0, chunk};
+  }
+  static Location output_of(int rank, Affine chunk = {}) {
+    return {Space::output, static_cast<uint16_t>(rank), 0, chunk};
+  }
   static Location slot(int rank, int area, Affine index = {0, 0, 1, 0}) {
     return {Space::slots, static_cast<uint16_t>(rank), static_cast<uint16_t>(area), index};
   }
@@ -54,7 +63,10 @@ class Builder {
   Builder& copy(Affine extent, Location src, std::initializer_list<Location> dst);
   Builder& put(Affine extent, Location src, std::initializer_list<Location> dst);
   Builder& reduce(Affine extent, std::span<const Location> src, std::initializer_list<Location> dst,
-                  bool final);
+                  bool final) {
+    return reduce(extent, src, std::span<const Location>(dst.begin(), dst.size()), final);
+  }
+  Builder& reduce(Affine extent, std::span<const Location> src, std::span<const Location> dst, bool final);
   Builder& put_packets(Location src, Location dst);
   Builder& copy_packets(Location src, Location dst);
   Builder& reduce_packets(std::span<const Location> src, Location dst, bool final);

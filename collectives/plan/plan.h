@@ -21,6 +21,11 @@
 // slices. `slots` is the bulk scratch: each rank's window offers `areas` areas, each a ring of `depth` slots
 // that hold one slice each. `packets` is the scratch for small messages (transports/packet.h).
 //
+// A *direct* plan also reads and writes the inputs and outputs of its peers, which needs all ranks' buffers in one address space. There a
+// raise of a board tells, besides, where this rank's buffers of this operation lie: `copy` and `reduce` may name the input or output of
+// a peer one of whose boards has been awaited in this operation. And a rank may end the operation only when it knows that nobody
+// touches its buffers any more; the caller may do with them what it likes from then on.
+//
 // Channels. A counter has one writer and only grows; it is never reset.
 //   pair   from one rank to one other; it lies in the receiver's window
 //   board  from one rank to all others of its node; it lies in the raiser's own window, where they may read it
@@ -67,6 +72,7 @@ enum class Algorithm : uint8_t {
   double_binary_tree,  // all-reduce: two trees, each for half of the message
   binomial_tree,       // broadcast
   scatter_all_gather,  // broadcast
+  direct,              // all-reduce, broadcast: in the peers' own buffers, without scratch
   // Between nodes, each node's ranks working together through shared memory (algorithms/hierarchical.h):
   hierarchical_small,  // all: packets inside, one exchange of the whole message between the first ranks of the nodes
   hierarchical_direct,    // all-reduce: rails exchange directly, in two trips
@@ -78,7 +84,7 @@ enum class Algorithm : uint8_t {
   hierarchical_binomial,  // broadcast
   hierarchical_scatter,   // broadcast: scatter and all-gather between nodes
 };
-inline constexpr int kAlgorithms = 22;
+inline constexpr int kAlgorithms = 23;
 std::string_view name_of(Algorithm algorithm);
 
 /// base + per_round * round + per_slice * slice, modulo `modulus` (result >= 0) where modulus is not 0.
@@ -104,7 +110,8 @@ enum class Space : uint8_t { input, output, slots, packets };
 /// Where a step reads or writes one slice.
 struct Location {
   Space space = Space::input;
-  uint16_t rank = 0;  // whose memory: this rank's, or a peer's that is mapped
+  uint16_t rank =
+      0;  // whose memory: this rank's, or a peer's that is mapped (input, output: in direct plans)
   uint16_t area = 0;  // slots, packets: which area
   Affine index;       // input, output: the chunk. slots: position in the area's ring, taken modulo its depth
   bool operator==(const Location&) const = default;
@@ -112,7 +119,7 @@ struct Location {
 
 enum class StepKind : uint8_t {
   claim,           // wait until the scratch of this operation is free on all ranks
-  copy,            // src[0] -> every dst
+  copy,            // src[0] -> every dst; one that is the source itself (in place) is not written
   put,             // the same, the last dst being a peer's window: on a port channel this is a posted write
   reduce,          // fold of all src in order -> every dst
   signal,          // raise a channel
@@ -141,7 +148,7 @@ struct Step {
   uint8_t lag = 0;      // acts on slice (iteration - lag)
   bool final = false;   // reduce, reduce_packets: avg divides here
   bool credit = false;  // wait: for flow control: awaits the raise `credits` before the one named
-  uint8_t dsts = 0;     // locations[first_location .. + dsts) are the destinations,
+  uint16_t dsts = 0;    // locations[first_location .. + dsts) are the destinations,
   uint16_t srcs = 0;    // the next srcs the sources
   uint32_t first_location = 0;
   Affine extent;    // the chunk whose slice gives the number of elements moved
@@ -175,6 +182,7 @@ struct Plan {
   uint16_t credits = 0;         // depth of an area's ring; slices in flight to a receiver
   uint32_t uses_per_slice = 1;  // how often an area's ring advances per slice
   bool whole = false;           // the message is one slice (packets)
+  bool direct = false;          // names inputs and outputs of peers; a chunk is one slice
   std::vector<Lane> lanes;
   std::vector<Step> steps;
   std::vector<Location> locations;

@@ -198,6 +198,8 @@ void write_header(std::string& text, const Plan& plan) {
   }
   if (plan.packet_areas != 0)
     fmt::format_to(out, "  window   {}\n", counted(plan.packet_areas, "packet area"));
+  if (plan.direct)
+    fmt::format_to(out, "  buffers  uses those of its peers; a raise of a board tells where they are\n");
   if (plan.areas == 0 && plan.packet_areas == 0) fmt::format_to(out, "  window   no scratch\n");
   if (!plan.nodes.empty()) write_nodes(text, plan);
 }
@@ -378,6 +380,7 @@ std::string legend() {
   return
       R"(  round, slice        the loop counters; slice is the slice that the step acts on
   input[k] output[k]  slice `slice` of chunk k of the caller's buffer; no [k] where there is one chunk only
+  input of rank 3[k]  the same of a peer's buffer, in direct plans
   slot 3.0[k]         window of rank 3, slot area 0, position k of its ring of slots, taken modulo the depth
   packets 3.0         window of rank 3, packet area 0
   a + b -> c, d       a and b are folded in this order; the result is written to c and to d

@@ -39,6 +39,7 @@ Verification::Verification(std::span<const Operation> operations, const Scratch&
   for (auto* buffers : {&inputs_, &outputs_}) buffers->assign(operations.size(), std::vector<Buffer>(ranks_));
   slots_.assign(ranks_, std::vector<Cell>(scratch.slots_bytes / grain_));
   packets_.assign(ranks_, std::vector<Line>(scratch.packets_bytes / kCacheLine));
+  lent_.assign(operations.size(), std::vector<Lent>(ranks_));
   entries_.assign(operations.size(), std::vector<Tick>(ranks_, 0));
   results_.resize(operations.size());
 }
@@ -125,7 +126,7 @@ void Verification::check_shapes() {
           plan.algorithm == first.algorithm && plan.root == first.root && plan.chunks == first.chunks &&
           plan.areas == first.areas && plan.packet_areas == first.packet_areas &&
           plan.credits == first.credits && plan.uses_per_slice == first.uses_per_slice &&
-          plan.whole == first.whole) {
+          plan.whole == first.whole && plan.direct == first.direct) {
         continue;
       }
       report(Fault::shape,

@@ -13,6 +13,8 @@
 //               is posted: its accesses end with the next signal on a pair channel from the same lane to the same rank.
 //               Between nodes only its receiver knows that; the lane itself knows from a flush that the sources have been
 //               read, or from what the receiver tells (verifier_nodes.cpp)
+//   buffers     a peer's input or output is touched by copy and reduce of a direct plan only, after a raise of a board of that
+//               peer in this operation, which tells where it is. That it is over when the peer returns, is safety: see above
 //   data        buffers hold expressions instead of numbers (leaf: element of a rank's input; fold; rounding at the end of a
 //               reduce step; final). All-reduce: all ranks hold the same expression, every rank's element once, in the
 //               order asked for, `final` once, outermost. Broadcast: the root's element. Inputs stay unchanged

@@ -84,6 +84,12 @@ class Verification {
     Accessor writes;
   };
 
+  /// The raise of a board that told where a rank's buffers of an operation are: who has seen this tick of the component knows.
+  struct Lent {
+    uint32_t component = kNobody;
+    Tick tick = 0;
+  };
+
   struct Turn {  // one lane about to act
     uint32_t rank;
     uint32_t lane;
@@ -125,6 +131,7 @@ class Verification {
   void write_line(Turn& turn, uint64_t line, uint32_t event);
   bool resolve(Turn& turn, const Location& location, uint64_t bytes, Range& range);
   bool resolve_user(Turn& turn, const Location& location, uint64_t begin, uint64_t bytes, Range& range);
+  bool may_touch(Turn& turn, const Location& location);
   Line* line_of(Turn& turn, const Location& location, uint64_t line);
   bool disjoint(Turn& turn, std::span<const Range> dsts, std::span<const Range> srcs);
   void read(const Range& range, const Accessor& who, Turn& turn);
@@ -190,6 +197,7 @@ class Verification {
   std::vector<std::vector<Buffer>> outputs_;      // likewise; empty where in place
   std::vector<std::vector<Cell>> slots_;          // by rank
   std::vector<std::vector<Line>> packets_;        // by rank
+  std::vector<std::vector<Lent>> lent_;           // by operation and rank; in direct plans
   std::vector<std::vector<Tick>> entries_;        // by operation and rank: the caller's tick at entry
   std::vector<std::vector<Expression>> results_;  // by operation: what the first rank to return held
   std::vector<Event> events_;

@@ -124,6 +124,10 @@ void Verification::signal(Turn& turn) {
   if (put != kNobody && !ported) turn.self.clock[put] = engine_ticks_[put]++;
   const Snapshots::Id released = ported ? carrying(turn.self, put) : snapshots_.take(turn.self.clock);
   counter.history.push_back({counter.value, released, turn.run.operation});
+  Lent& lent = lent_[turn.run.operation][turn.rank];
+  if (!pair && turn.plan.direct && lent.component == kNobody) {
+    lent = {turn.self.component, turn.self.clock[turn.self.component]};
+  }
   release(turn.self);
 }
 
@@ -231,6 +235,7 @@ void Verification::move(Turn& turn) {
   }
   fold_cells(turn, src_ranges_);
   for (const Range& range : dst_ranges_) {
+    if (turn.step.kind == StepKind::copy && range.cells == src_ranges_[0].cells) continue;  // in place
     write(range, &range == &dst_ranges_.back() ? put.writes : lane, turn);
     for (size_t i = 0; i < folded_.size(); ++i) range.cells[i].value = folded_[i];
   }
@@ -302,8 +307,27 @@ bool Verification::resolve(Turn& turn, const Location& location, uint64_t bytes,
   return resolve_user(turn, location, binding.user_offset(index, turn.slice), bytes, range);
 }
 
+// A peer's input or output: only where the plan says so, and after a raise of that peer's board that told where they are.
+bool Verification::may_touch(Turn& turn, const Location& location) {
+  if (location.rank == turn.rank) return true;
+  const bool moves = turn.step.kind == StepKind::copy || turn.step.kind == StepKind::reduce;
+  if (!turn.plan.direct || !moves) {
+    report(
+        Fault::location, turn,
+        fmt::format("touches a buffer of rank {}: only copy and reduce of a direct plan may", location.rank));
+    return false;
+  }
+  const Lent& lent = lent_[turn.run.operation][location.rank];
+  if (lent.component != kNobody && turn.self.clock[lent.component] >= lent.tick) return true;
+  report(Fault::race, turn,
+         fmt::format("touches the {} of rank {} before a board of that rank has told where it is",
+                     location.space == Space::input ? "input" : "output", location.rank));
+  return false;
+}
+
 bool Verification::resolve_user(Turn& turn, const Location& location, uint64_t begin, uint64_t bytes,
                                 Range& range) {
+  if (!may_touch(turn, location)) return false;
   const uint32_t k = turn.run.operation;
   const bool input = location.space == Space::input || operations_[k].in_place;
   Buffer& buffer = (input ? inputs_ : outputs_)[k][location.rank];

@@ -70,6 +70,7 @@ Communicator::Communicator(std::unique_ptr<World> world, const Settings& setting
 }
 
 Communicator::~Communicator() {
+  give_up();
   // Peers that still wait for this rank learn that it has left.
   publish(endpoint_.self().retired->closed, 1);
   endpoint_.wake_all();
@@ -103,7 +104,8 @@ Communicator::CachedPlan& Communicator::cached_plan(const Call& call, plan::Algo
         .rank = static_cast<uint16_t>(rank()),
         .root = static_cast<uint16_t>(call.root),
         .credits = static_cast<uint16_t>(credits_for(algorithm, settings_.tuning)),
-        .nodes = world_->placement.node_count() > 1 ? std::span(nodes) : std::span<const uint16_t>()};
+        .nodes = world_->placement.node_count() > 1 ? std::span(nodes) : std::span<const uint16_t>(),
+        .one_process = world_->one_process};
     cached.plan = std::make_unique<plan::Plan>(algorithms::build(call.collective, algorithm, shape));
     cached.binding.element = 0;
   }

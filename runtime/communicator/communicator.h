@@ -97,6 +97,7 @@ class Communicator {
   Result check_wait(uint64_t waited_ticks, uint64_t ticket);
   Result poison(Result code, const std::string& what);
   Result adopt_poison();
+  void give_up();
   void spread(Result code, const std::string& what);
 
   void find_mismatch();

@@ -189,7 +189,6 @@ void Communicator::count_waiting(uint64_t waited_ticks) {
 /// Who keeps the others waiting, where a rank may wait for one that itself waits: "; rank 3 has not begun it". Empty where
 /// nobody stands out.
 std::string Communicator::culprits() const {
-  const host::Operation& operation = head().operation;
   const uint64_t now = now_ns();
   std::vector<int> late;
   std::vector<int> silent;
@@ -197,8 +196,7 @@ std::string Communicator::culprits() const {
     const host::Peer& peer = endpoint_.peer(p);
     // Whoever looks around waits for somebody else, in this operation or an earlier one.
     const bool waits = now < peer.retired->alive.load(std::memory_order_relaxed) + kSilenceNs;
-    const bool finished = reached(peer.retired->slots, operation.slots.end) &&
-                          reached(peer.retired->packets, operation.packets.end);
+    const bool finished = reached(peer.retired->finished, head().epoch);
     if (p == rank() || waits || finished) continue;
     const auto& begun = peer.announcements[head().epoch % kAnnouncements].epoch;
     (begun.load(std::memory_order_acquire) < head().epoch ? late : silent).push_back(p);
@@ -281,10 +279,16 @@ Result Communicator::poison(Result code, const std::string& what) {
   // text is waited for briefly; should it have died in the middle, the own error stands.
   for (int turn = 0; turn < 1'000'000 && !abort_.raised(); ++turn) cpu_relax();
   if (abort_.raised()) return adopt_poison();
+  give_up();
   poisoned_ = code;
   poison_text_ = what;
   error_text_ = what;
   return code;
+}
+
+/// Nobody uses the buffers of an operation that this rank returns from with an error.
+void Communicator::give_up() {
+  if (running_) interpreter_.withdraw();
 }
 
 Result Communicator::adopt_poison() {
@@ -293,6 +297,7 @@ Result Communicator::adopt_poison() {
     poison_text_ = abort_.text();
     if (abort_.rank() != rank()) poison_text_ += fmt::format(" (found by {})", rank_text(abort_.rank()));
     log(Level::error, "communicator of {} ranks is poisoned: {}", size(), poison_text_);
+    give_up();
     head_ = tail_;
     running_ = false;
   }

@@ -132,6 +132,7 @@ std::unique_ptr<World> local_world(const std::shared_ptr<Node>& node, int rank) 
   world->placement = Placement::one_node(node->ranks());
   world->pids.assign(static_cast<size_t>(node->ranks()), static_cast<uint32_t>(getpid()));
   world->crowd = Crowd::threads(node->ranks());
+  world->one_process = true;
   world->node = node;
   return world;
 }

@@ -22,6 +22,7 @@ struct World {
   int rank = 0;
   Placement placement;
   Crowd crowd;
+  bool one_process = false;          // all ranks are threads of this process
   std::vector<uint32_t> pids;        // by rank; for messages
   std::unique_ptr<Control> control;  // null where all ranks are on one node
   std::shared_ptr<Node> node;        // the ranks of this node, by place
@@ -33,7 +34,7 @@ struct World {
   /// Of a rank among the ranks of its node.
   int place_of(int r) const { return placement.places[static_cast<size_t>(r)]; }
   int place() const { return place_of(rank); }
-  JobShape shape() const { return {ranks(), placement.node_count()}; }
+  JobShape shape() const { return {ranks(), placement.node_count(), one_process}; }
   bool is_mapped(int peer) const { return placement.same_node(rank, peer); }
   /// The member of this rank's node that `peer` is.
   const Member& member(int peer) const { return node->members[static_cast<size_t>(place_of(peer))]; }

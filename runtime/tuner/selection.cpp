@@ -7,7 +7,6 @@
 #include "collectives/algorithms/algorithms.h"
 #include "core/error.h"
 #include "core/units.h"
-#include "transports/packet.h"
 
 namespace tutti {
 
@@ -98,22 +97,26 @@ bool is_hierarchical(Algorithm a) {
 }
 
 bool exists_for(Algorithm a, const JobShape& shape) {
+  if (a == Algorithm::direct) return shape.one_process;
   if (shape.nodes > 1) return !needs_one_node(a);
   return !is_hierarchical(a) && (a != Algorithm::two_shot || shape.ranks <= kMostTwoShotRanks);
 }
 
-/// The largest message whose packets take no more than `packets_bytes`.
-uint64_t largest_in_packets(uint64_t packets_bytes) {
-  return packets_bytes / sizeof(Packet) * kPacketData;
+/// The largest message whose packets fit.
+uint64_t largest_in_packets(const ScratchLimits& scratch) {
+  return scratch.packets_bytes / scratch.packet.bytes * scratch.packet.data;
 }
 
 /// Between nodes the whole message also takes a few slots.
 constexpr uint64_t kSlotsOfSmall = 32;
 
 uint64_t largest_whole(const JobShape& shape, const ScratchLimits& scratch) {
-  const uint64_t in_packets = largest_in_packets(scratch.packets_bytes);
+  const uint64_t in_packets = largest_in_packets(scratch);
   return shape.nodes == 1 ? in_packets : std::min(in_packets, scratch.slots_bytes / kSlotsOfSmall);
 }
+
+/// On devices a trip costs more than reading a few messages of this size.
+constexpr uint64_t kDevicePacketLimit = 65536;
 
 /// Up to where packets win, measured (docs/performance.md): reading n - 1 whole messages is cheap while they are small. Between
 /// nodes a message travels once per node whatever the number of ranks.
@@ -121,6 +124,7 @@ uint64_t packet_limit(Collective collective, const JobShape& shape, const Tuning
                       const ScratchLimits& scratch) {
   uint64_t limit = tuning.one_shot_bytes;
   if (limit == 0 && shape.nodes > 1) limit = 32768;
+  if (limit == 0 && shape.on_device) limit = kDevicePacketLimit;
   if (limit == 0) {
     limit = collective == Collective::broadcast
                 ? 8192
@@ -138,6 +142,12 @@ std::vector<Row> rows_on_one_node(Collective collective, int ranks) {
   return {{kNoLimit, Algorithm::two_shot}};
 }
 
+/// The same in device memory, which is as near to one rank as to another: straight from buffer to buffer where that is possible.
+std::vector<Row> rows_on_device(Collective collective, const JobShape& shape) {
+  if (shape.one_process) return {{kNoLimit, Algorithm::direct}};
+  return {{kNoLimit, collective == Collective::broadcast ? Algorithm::one_writer : Algorithm::two_shot}};
+}
+
 /// The same for several nodes.
 std::vector<Row> rows_between_nodes(Collective collective, int nodes) {
   constexpr int kMostDirect = 8;  // nodes that send to all others at once: more would meet at one receiver
@@ -153,6 +163,7 @@ std::vector<Row> rows_between_nodes(Collective collective, int nodes) {
 }
 
 std::vector<Row> rows_after_packets(Collective collective, const JobShape& shape) {
+  if (shape.on_device) return rows_on_device(collective, shape);
   return shape.nodes == 1 ? rows_on_one_node(collective, shape.ranks)
                           : rows_between_nodes(collective, shape.nodes);
 }
@@ -205,6 +216,8 @@ std::string forced_in_vain(const JobShape& shape, const Tuning& tuning) {
   for (const auto& forced : tuning.forced) {
     if (!forced || shape.ranks == 1 || exists_for(*forced, shape)) continue;
     if (is_hierarchical(*forced)) return fmt::format("{} needs ranks on several nodes", name_of(*forced));
+    if (*forced == Algorithm::direct)
+      return "direct needs all ranks to be threads of one process (tutti_comm_create_local)";
     if (shape.nodes > 1) return fmt::format("{} needs all ranks on one node", name_of(*forced));
     return fmt::format("{} exists for at most {} ranks", name_of(*forced), kMostTwoShotRanks);
   }

@@ -25,8 +25,10 @@ Forced parse_forced(std::string_view text);
 struct JobShape {
   int ranks = 1;
   int nodes = 1;
+  bool one_process = false;  // all ranks are threads of one process
+  bool on_device = false;    // the buffers are in device memory
 
-  static JobShape one_node(int ranks) { return {ranks, 1}; }
+  static JobShape one_node(int ranks) { return {ranks, 1, false, false}; }
 };
 
 struct Tuning {
@@ -46,6 +48,7 @@ struct Row {
 struct ScratchLimits {
   uint64_t slots_bytes = 0;
   uint64_t packets_bytes = 0;
+  plan::PacketFormat packet = {};
 };
 
 /// The table of one collective, ascending; the last row has no upper limit.
@@ -64,7 +67,7 @@ int credits_for(plan::Algorithm algorithm, const Tuning& tuning);
 
 /// Half of each ring: an operation can start while its peers still finish the one before.
 constexpr ScratchLimits scratch_limits(uint64_t slots_size, uint64_t packets_size) {
-  return {slots_size / 2, packets_size / 2};
+  return {slots_size / 2, packets_size / 2, {}};
 }
 
 /// The limits for binding: how much of the rings one operation may take, and how large a slice may be.

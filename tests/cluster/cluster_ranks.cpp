@@ -177,7 +177,7 @@ void check_barriers(tutti_comm_t comm, int rank, int size) {
 std::vector<std::string> every_algorithm() {
   std::vector<std::string> names = {""};
   for (const tutti::Collective collective : {tutti::Collective::all_reduce, tutti::Collective::broadcast}) {
-    for (const std::string& name : workload::algorithms(collective, true)) {
+    for (const std::string& name : workload::algorithms(collective, workload::Where::nodes)) {
       if (!name.empty()) names.push_back(fmt::format("{}={}", name_of(collective), name));
     }
   }

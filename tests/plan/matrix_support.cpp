@@ -78,6 +78,7 @@ Team make_team(Collective collective, Algorithm algorithm, int ranks, int root, 
             nodes};
   Shape shape = team.shape;
   shape.nodes = nodes;
+  shape.one_process = nodes.empty();
   for (int r = 0; r < ranks; ++r) {
     shape.rank = static_cast<uint16_t>(r);
     team.plans.push_back(algorithms::build(collective, algorithm, shape));
@@ -89,6 +90,7 @@ std::vector<Team> all_teams(int ranks, int more_credits, const std::vector<uint1
   std::vector<Team> teams;
   Shape shape{.ranks = static_cast<uint16_t>(ranks)};
   shape.nodes = nodes;
+  shape.one_process = nodes.empty();
   for (const Collective collective : {Collective::all_reduce, Collective::broadcast, Collective::barrier}) {
     for (const Algorithm algorithm : algorithms::algorithms_of(collective)) {
       if (!algorithms::suits(algorithm, shape)) continue;

@@ -3,7 +3,7 @@
 // A mutant stands in for one rank's plan; the other ranks run the original. It is one of
 //   killed       the verifier rejects it: in some size, placement or credits of the matrix three times in a row, or in a
 //                sequence with another plan. (That plans do not belong together by their headers does not count.)
-//   same trace   it does the same, resolved to numbers, in every size and with every number of credits tested
+//   same trace   it does the same but for the order of waits in a row, resolved to numbers, in every size and with every number of credits tested
 //   stricter     proven; the rank differs only in waiting for something that the same peer does later than what the
 //                original awaits
 //   proven       every sequence of the matrix is proven, and the rank makes exactly the same data accesses: only the order

@@ -27,7 +27,7 @@ bool is_for_several_nodes(Algorithm algorithm) {
 
 void mutate_all(Collective collective, int ranks, const std::vector<int>& which) {
   for (const Algorithm algorithm : algorithms::algorithms_of(collective)) {
-    if (!algorithms::suits(algorithm, {.ranks = static_cast<uint16_t>(ranks)})) continue;
+    if (!algorithms::suits(algorithm, {.ranks = static_cast<uint16_t>(ranks), .one_process = true})) continue;
     if (ranks > 3 && is_for_several_nodes(algorithm)) continue;
     std::vector<int> roots{0};
     if (collective == Collective::broadcast && ranks <= 3) roots = {0, ranks - 1};

@@ -144,7 +144,7 @@ TEST_CASE("a read of a peer's input needs the peer to wait in the operation") {
   // Rank 0 broadcasts out of its own input: the others copy from there. kReady says that it has entered.
   enum : int { kReady, kDone };
   const auto finish = [](Builder& b) {
-    b.areas(1).block();
+    b.direct().block();
     if (b.rank() == 0) {
       b.signal_board(kReady).copy({}, b.input(), {b.output()});
       for (int p = 1; p < b.ranks(); ++p) b.wait_board(p, kDone);
@@ -154,7 +154,7 @@ TEST_CASE("a read of a peer's input needs the peer to wait in the operation") {
     }
   };
   const auto leave = [](Builder& b) {
-    b.areas(1).block();
+    b.direct().block();
     if (b.rank() == 0) {
       b.signal_board(kReady).copy({}, b.input(), {b.output()});
     } else {
@@ -163,7 +163,7 @@ TEST_CASE("a read of a peer's input needs the peer to wait in the operation") {
     }
   };
   const auto rush = [](Builder& b) {
-    b.areas(1).block();
+    b.direct().block();
     if (b.rank() == 0) {
       b.copy({}, b.input(), {b.output()});
       for (int p = 1; p < b.ranks(); ++p) b.wait_board(p, kDone);

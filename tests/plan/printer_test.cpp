@@ -19,8 +19,11 @@ namespace {
 
 Plan make(Collective collective, Algorithm algorithm, int n, int rank, int root = 0, int credits = 4) {
   return algorithms::build(collective, algorithm,
-                           {static_cast<uint16_t>(n), static_cast<uint16_t>(rank),
-                            static_cast<uint16_t>(root), static_cast<uint16_t>(credits)});
+                           {.ranks = static_cast<uint16_t>(n),
+                            .rank = static_cast<uint16_t>(rank),
+                            .root = static_cast<uint16_t>(root),
+                            .credits = static_cast<uint16_t>(credits),
+                            .one_process = true});
 }
 
 bool has_line(const std::string& text, const std::string& line) {

@@ -27,8 +27,11 @@ std::vector<Plan> plans_of(Collective collective, Algorithm algorithm, int n, in
   std::vector<Plan> plans;
   for (int r = 0; r < n; ++r) {
     plans.push_back(algorithms::build(collective, algorithm,
-                                      {static_cast<uint16_t>(n), static_cast<uint16_t>(r),
-                                       static_cast<uint16_t>(root), static_cast<uint16_t>(credits)}));
+                                      {.ranks = static_cast<uint16_t>(n),
+                                       .rank = static_cast<uint16_t>(r),
+                                       .root = static_cast<uint16_t>(root),
+                                       .credits = static_cast<uint16_t>(credits),
+                                       .one_process = true}));
   }
   return plans;
 }
@@ -112,7 +115,7 @@ std::vector<Case> all_cases() {
   std::vector<Case> cases;
   for (const Collective c : {Collective::all_reduce, Collective::broadcast}) {
     for (const Algorithm a : algorithms::algorithms_of(c)) {
-      if (algorithms::suits(a, {})) cases.push_back({c, a});
+      if (algorithms::suits(a, {.one_process = true})) cases.push_back({c, a});
     }
   }
   return cases;

@@ -38,7 +38,8 @@ std::vector<int> rank_counts() {
 }  // namespace
 
 TEST_CASE("all-reduce on processes") {
-  for (const std::string& algorithm : workload::algorithms(Collective::all_reduce)) {
+  for (const std::string& algorithm :
+       workload::algorithms(Collective::all_reduce, workload::Where::processes)) {
     for (const int ranks : rank_counts()) {
       DYNAMIC_SECTION("algorithm " << (algorithm.empty() ? "automatic" : algorithm) << ", ranks " << ranks) {
         run_on_processes(ranks, algorithm, workload::all_reduce_matrix(ranks, amount_for(ranks), 20011, 41));
@@ -48,7 +49,8 @@ TEST_CASE("all-reduce on processes") {
 }
 
 TEST_CASE("broadcast on processes") {
-  for (const std::string& algorithm : workload::algorithms(Collective::broadcast)) {
+  for (const std::string& algorithm :
+       workload::algorithms(Collective::broadcast, workload::Where::processes)) {
     for (const int ranks : rank_counts()) {
       DYNAMIC_SECTION("algorithm " << (algorithm.empty() ? "automatic" : algorithm) << ", ranks " << ranks) {
         run_on_processes(ranks, algorithm, workload::broadcast_matrix(ranks, amount_for(ranks), 20011, 43));

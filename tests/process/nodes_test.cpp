@@ -49,7 +49,7 @@ std::vector<Nodes> shapes() {
 }  // namespace
 
 TEST_CASE("all-reduce on several nodes") {
-  for (const std::string& algorithm : workload::algorithms(Collective::all_reduce, true)) {
+  for (const std::string& algorithm : workload::algorithms(Collective::all_reduce, workload::Where::nodes)) {
     for (const Nodes& nodes : shapes()) {
       DYNAMIC_SECTION("algorithm " << (algorithm.empty() ? "automatic" : algorithm) << ", nodes " << nodes) {
         const auto ranks = static_cast<int>(nodes.size());
@@ -60,7 +60,7 @@ TEST_CASE("all-reduce on several nodes") {
 }
 
 TEST_CASE("broadcast on several nodes") {
-  for (const std::string& algorithm : workload::algorithms(Collective::broadcast, true)) {
+  for (const std::string& algorithm : workload::algorithms(Collective::broadcast, workload::Where::nodes)) {
     for (const Nodes& nodes : shapes()) {
       DYNAMIC_SECTION("algorithm " << (algorithm.empty() ? "automatic" : algorithm) << ", nodes " << nodes) {
         const auto ranks = static_cast<int>(nodes.size());

@@ -18,7 +18,8 @@ constexpr int64_t kMs = 1'000'000;
 /// Far more than any of these waits should take on a busy machine, far less than a deadline of minutes.
 constexpr uint64_t kBoundNs = 20'000'000'000;
 
-const char* const kAlgorithms[] = {"", "one_shot", "two_shot", "ring", "recursive_doubling", "all_pairs"};
+const char* const kAlgorithms[] = {"",          "one_shot", "two_shot", "ring", "recursive_doubling",
+                                   "all_pairs", "direct"};
 
 void sleep_ms(int64_t ms) {
   const timespec pause = {ms / 1000, static_cast<long>(ms % 1000 * kMs)};

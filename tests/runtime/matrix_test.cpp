@@ -45,7 +45,8 @@ std::vector<int> rank_counts() {
 }  // namespace
 
 TEST_CASE("all-reduce on rank threads") {
-  for (const std::string& algorithm : workload::algorithms(Collective::all_reduce)) {
+  for (const std::string& algorithm :
+       workload::algorithms(Collective::all_reduce, workload::Where::threads)) {
     for (const int ranks : rank_counts()) {
       DYNAMIC_SECTION("algorithm " << (algorithm.empty() ? "automatic" : algorithm) << ", ranks " << ranks) {
         run_on_threads(ranks, algorithm.c_str(),
@@ -56,7 +57,7 @@ TEST_CASE("all-reduce on rank threads") {
 }
 
 TEST_CASE("broadcast on rank threads") {
-  for (const std::string& algorithm : workload::algorithms(Collective::broadcast)) {
+  for (const std::string& algorithm : workload::algorithms(Collective::broadcast, workload::Where::threads)) {
     for (const int ranks : rank_counts()) {
       DYNAMIC_SECTION("algorithm " << (algorithm.empty() ? "automatic" : algorithm) << ", ranks " << ranks) {
         run_on_threads(ranks, algorithm.c_str(),
@@ -88,7 +89,7 @@ TEST_CASE("a barrier is left only after all ranks have entered it") {
 
 TEST_CASE("what is forced is what runs") {
   for (const Collective collective : {Collective::all_reduce, Collective::broadcast}) {
-    for (const std::string& algorithm : workload::algorithms(collective)) {
+    for (const std::string& algorithm : workload::algorithms(collective, workload::Where::threads)) {
       if (algorithm.empty()) continue;
       const std::string name(name_of(collective));
       LocalRanks both(3, algorithm.c_str());

@@ -1,6 +1,7 @@
 #include "collectives/executors/host/interpreter.h"
 
 #include <fmt/format.h>
+#include <sched.h>
 
 #include <algorithm>
 
@@ -71,11 +72,8 @@ bool Interpreter::execute(LaneState& lane) {
       return claim();
     case StepKind::copy:
     case StepKind::put:
-      copy(step, round, slice);
-      return true;
     case StepKind::reduce:
-      reduce(step, round, slice);
-      return true;
+      return move(step, round, slice);
     case StepKind::signal:
       signal(step, round, slice);
       return true;
@@ -95,21 +93,72 @@ bool Interpreter::execute(LaneState& lane) {
   return true;
 }
 
+/// A peer's is where it has said.
+std::byte* Interpreter::user_buffer(const Location& location) const {
+  const bool input = location.space == Space::input;
+  if (location.rank != endpoint_.rank) {
+    const BoardLine& board = *endpoint_.peer(location.rank).board;
+    return reinterpret_cast<std::byte*>((input ? board.input : board.output).load(std::memory_order_relaxed));
+  }
+  // The caller's input is read only; a location serves for both directions, so constness ends here.
+  return input ? const_cast<std::byte*>(op_->input)  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+               : op_->output;
+}
+
 std::byte* Interpreter::address(const Location& location, int64_t round, int64_t slice) const {
   const Peer& peer = endpoint_.peers[location.rank];
   const uint64_t offset = op_->binding.offset(location, round, slice);
   switch (location.space) {
     case Space::input:
-      // The caller's buffer is read only; a location serves for both directions, so constness ends here.
-      return const_cast<std::byte*>(op_->input) + offset;  // NOLINT(cppcoreguidelines-pro-type-const-cast)
     case Space::output:
-      return op_->output + offset;
+      return user_buffer(location) + offset;
     case Space::slots:
       return peer.slots + op_->slots.offset + offset;
     case Space::packets:
       return reinterpret_cast<std::byte*>(peer.packets) + op_->packets.offset + offset;
   }
   return nullptr;
+}
+
+bool Interpreter::move(const Step& step, int64_t round, int64_t slice) {
+  const bool direct = op_->plan->direct;
+  if (direct && !enter_lent(step)) return false;
+  if (step.kind == StepKind::reduce) {
+    reduce(step, round, slice);
+  } else {
+    copy(step, round, slice);
+  }
+  if (direct) publish(endpoint_.self().retired->touching, 0);
+  return true;
+}
+
+bool Interpreter::is_lent(const Location& place) const {
+  return place.rank != endpoint_.rank && (place.space == Space::input || place.space == Space::output);
+}
+
+/// Before a step that touches lent buffers; false where one is not lent for this operation, or not any more.
+bool Interpreter::enter_lent(const Step& step) {
+  Counter& touching = endpoint_.self().retired->touching;
+  touching.store(1, std::memory_order_seq_cst);
+  const std::span<const Location> places(op_->plan->dsts(step).data(), size_t{step.dsts} + step.srcs);
+  for (const Location& place : places) {
+    if (!is_lent(place)) continue;
+    const uint64_t lent = endpoint_.peer(place.rank).board->lent.load(std::memory_order_seq_cst);
+    if (lent == op_->tag) continue;
+    publish(touching, 0);
+    // Who has withdrawn has spread an error or is leaving; who lends for another operation called another one.
+    if (lent != kWithdrawn) mismatched_peer_ = place.rank;
+    return false;
+  }
+  return true;
+}
+
+void Interpreter::withdraw() {
+  if (op_ == nullptr || !op_->plan->direct) return;
+  endpoint_.self().board->lent.store(kWithdrawn, std::memory_order_seq_cst);
+  for (const int rank : endpoint_.mapped) {
+    while (endpoint_.peer(rank).retired->touching.load(std::memory_order_seq_cst) != 0) sched_yield();
+  }
 }
 
 void Interpreter::copy(const Step& step, int64_t round, int64_t slice) {
@@ -133,13 +182,39 @@ void Interpreter::reduce(const Step& step, int64_t round, int64_t slice) {
   const auto srcs = op_->plan->srcs(step);
   const auto dsts = op_->plan->dsts(step);
   for (size_t i = 0; i < srcs.size(); ++i) sources_[i] = address(srcs[i], round, slice);
-  op_->reduce({.dst = address(dsts[0], round, slice),
-               .dst2 = dsts.size() > 1 ? address(dsts[1], round, slice) : nullptr,
-               .src = sources_.data(),
-               .sources = static_cast<int>(srcs.size()),
-               .count = count,
-               .divisor = step.final ? op_->divisor : 0,
-               .store = dsts[0].space == Space::output ? op_->store : reduce::Store::cached});
+  reduce::ReduceJob job = {.dst = address(dsts[0], round, slice),
+                           .dst2 = nullptr,
+                           .src = sources_.data(),
+                           .sources = static_cast<int>(srcs.size()),
+                           .count = count,
+                           .divisor = step.final ? op_->divisor : 0,
+                           .store = dsts[0].space == Space::output ? op_->store : reduce::Store::cached};
+  if (op_->plan->direct && dsts.size() > 1) return reduce_to_all(step, round, slice, job);
+  if (dsts.size() > 1) job.dst2 = address(dsts[1], round, slice);
+  op_->reduce(job);
+}
+
+/// In pieces: each is folded to the first destination and to a buffer that stays in cache, and copied from there to the others. In
+/// place is safe, because a piece of every source has been read before a second destination is written.
+void Interpreter::reduce_to_all(const Step& step, int64_t round, int64_t slice, reduce::ReduceJob job) {
+  const uint32_t element = op_->binding.element;
+  const auto others = op_->plan->dsts(step).subspan(1);
+  auto* const first = static_cast<std::byte*>(job.dst);
+  const size_t all = job.count;
+  for (size_t done = 0; done < all; done += job.count) {
+    const size_t offset = done * element;
+    job.count = std::min(all - done, kPieceBytes / element);
+    job.dst = first + offset;
+    job.dst2 = piece_.data();
+    op_->reduce(job);
+    for (const Location& to : others) {
+      kernels_.copy(address(to, round, slice) + offset, piece_.data(), job.count * element,
+                    to.space == Space::output ? op_->store : reduce::Store::cached);
+    }
+    for (size_t i = 0; i < step.srcs; ++i) {
+      sources_[i] = static_cast<const std::byte*>(sources_[i]) + job.count * element;
+    }
+  }
 }
 
 void Interpreter::signal(const Step& step, int64_t round, int64_t slice) {
@@ -154,6 +229,11 @@ void Interpreter::signal(const Step& step, int64_t round, int64_t slice) {
   } else {
     BoardLine& line = *endpoint_.self().board;
     line.tag.store(op_->tag, std::memory_order_relaxed);
+    if (op_->plan->direct) {
+      line.input.store(reinterpret_cast<uintptr_t>(op_->input), std::memory_order_relaxed);
+      line.output.store(reinterpret_cast<uintptr_t>(op_->output), std::memory_order_relaxed);
+      line.lent.store(op_->tag, std::memory_order_relaxed);
+    }
     publish(line.counters[step.channel.index], value);
     endpoint_.wake_all();
   }
@@ -295,6 +375,7 @@ void Interpreter::retire() {
   RetiredLine& line = *endpoint_.self().retired;
   if (op_->binding.slots_need != 0) publish(line.slots, op_->slots.end);
   if (op_->binding.packets_need != 0) publish(line.packets, op_->packets.end);
+  publish(line.finished, op_->info.epoch);
   endpoint_.wake_all();
 }
 
@@ -335,6 +416,16 @@ void Interpreter::add_awaited(const LaneState& lane, std::vector<int>& ranks) co
     }
     for (const int p : op_->plan->port_targets) {
       if (!is_granted(p)) ranks.push_back(p);
+    }
+  }
+  if (op_->plan->direct) {
+    // A step that touches buffers stops only where one is not lent.
+    for (const auto places : {op_->plan->dsts(step), srcs}) {
+      for (const Location& place : places) {
+        if (is_lent(place) &&
+            endpoint_.peer(place.rank).board->lent.load(std::memory_order_acquire) != op_->tag)
+          ranks.push_back(place.rank);
+      }
     }
   }
   if (step.kind == StepKind::copy_packets || step.kind == StepKind::reduce_packets) {

@@ -9,6 +9,11 @@
 // finds the counter satisfied but the tag of an *older* operation knows that its peer raised it for something else.
 // (A newer one is a peer that is ahead; its signature covers this operation too, see runtime/communicator/signature.h.)
 //
+// Direct plans. A rank lends its buffers with a raise of its board and, where all goes well, ends the operation only when nobody
+// uses them any more. A rank that gives up in the middle (an error, the end of the communicator) withdraws them: it takes the loan back
+// and waits until no peer is inside a step that touches lent buffers. Such a step says so first and looks at the loan then, both
+// sequentially consistent: so either the step finds the loan withdrawn, or the rank that gives up waits for the step.
+//
 // Other nodes. What a port delivers looks like what a mapped peer has written, so waiting is the same. Puts and signals are posted;
 // the operation ends when its ports are drained, so that a rank may leave for any time afterwards.
 #pragma once
@@ -62,6 +67,10 @@ class Interpreter {
 
   int mismatched_peer() const { return mismatched_peer_; }
 
+  /// Gives the current operation up: when this returns, no peer touches its buffers, now or later. (A step of a peer that is inside is
+  /// waited for; it only moves memory.)
+  void withdraw();
+
   // Where it stands, for messages. Only between start() and done.
   /// The ranks that the blocked lanes wait for, ascending; valid until the next call. Asked again and again while a peer is
   /// late, so it does not allocate.
@@ -78,10 +87,17 @@ class Interpreter {
     std::vector<reduce::PacketSource> packet_sources;
   };
 
+  /// What a direct plan's reduce keeps in cache on the way to several destinations.
+  static constexpr size_t kPieceBytes = size_t{16} << 10;
+
   bool execute(LaneState& lane);
   bool claim();
+  bool move(const plan::Step& step, int64_t round, int64_t slice);
   void copy(const plan::Step& step, int64_t round, int64_t slice);
   void reduce(const plan::Step& step, int64_t round, int64_t slice);
+  void reduce_to_all(const plan::Step& step, int64_t round, int64_t slice, reduce::ReduceJob job);
+  bool is_lent(const plan::Location& place) const;
+  bool enter_lent(const plan::Step& step);
   void signal(const plan::Step& step, int64_t round, int64_t slice);
   bool wait(const plan::Step& step, int64_t round, int64_t slice);
   void put_packets(const plan::Step& step);
@@ -92,6 +108,7 @@ class Interpreter {
   bool drained() const;
   void retire();
 
+  std::byte* user_buffer(const plan::Location& location) const;
   std::byte* address(const plan::Location& location, int64_t round, int64_t slice) const;
   uint64_t awaited_value(const plan::Step& step, int64_t round, int64_t slice) const;
   bool node_has_retired();
@@ -112,6 +129,7 @@ class Interpreter {
   uint64_t known_packets_ = 0;
   std::vector<uint64_t> granted_;  // by rank: what this one has granted to it
   std::vector<const void*> sources_;
+  alignas(kCacheLine) std::array<std::byte, kPieceBytes> piece_;
   mutable std::vector<int> awaited_;  // kept for its memory
 };
 

@@ -269,6 +269,10 @@ std::byte* Engine::address(uint32_t lane, const Location& place) {
   if (place.space == Space::packets) return memory_->packets(place.rank, window_offset(lane, place));
   const plan::Cursor& cursor = lanes_[lane].cursor;
   const Epoch& epoch = epoch_of(lane);
+  const Rank& owner = ranks_[place.rank];
+  if (owner.epoch != ranks_[rank_of(lane)].epoch || owner.lanes_running == 0) {
+    fail(lane, fmt::format("rank {} is not in this operation: its buffers are its caller's", place.rank));
+  }
   const Buffers& buffers = epoch.operation->buffers[place.rank];
   const void* base = place.space == Space::input ? buffers.input : buffers.output;
   if (base == nullptr && elements(lane) != 0) fail(lane, "there is no such buffer on this rank");

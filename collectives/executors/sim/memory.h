@@ -3,7 +3,8 @@
 // A move takes virtual time, from its begin to its end. The first half of its elements is read at the beginning,
 // the second half at the end; what it writes is there at the end, in a peer's window one alpha later. So a plan
 // that reads too early, or lets somebody overwrite what is still being read, gives wrong results here too, and
-// not only on a machine with the right timing. Windows start out poisoned.
+// not only on a machine with the right timing. Windows start out poisoned. To touch the buffers of a rank that has not entered
+// the operation or has left it is an error.
 #pragma once
 
 #include <array>

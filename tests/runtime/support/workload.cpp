@@ -90,8 +90,9 @@ Case all_reduce_case(tutti_datatype_t type, tutti_op_t op, int64_t count, std::m
 
 }  // namespace
 
-std::vector<std::string> algorithms(Collective collective, bool between_nodes) {
-  const tutti::JobShape shape = {.ranks = 4, .nodes = between_nodes ? 2 : 1};
+std::vector<std::string> algorithms(Collective collective, Where where) {
+  const tutti::JobShape shape = {
+      .ranks = 4, .nodes = where == Where::nodes ? 2 : 1, .one_process = where == Where::threads};
   std::vector<std::string> names = {""};
   for (const auto algorithm : tutti::algorithms::algorithms_of(collective)) {
     tutti::Tuning tuning;
@@ -235,7 +236,7 @@ bool in_rank_order(tutti_comm_t comm, const Case& c) {
   if (c.collective != Collective::all_reduce) return true;
   const char* name = tutti_algorithm_name(comm, "all_reduce", c.count, c.type);
   expect(name != nullptr, "tutti_algorithm_name gave nothing for {}", describe(c));
-  constexpr std::array kInRankOrder = {"local", "one_shot", "all_pairs", "two_shot"};
+  constexpr std::array kInRankOrder = {"local", "one_shot", "all_pairs", "two_shot", "direct"};
   return std::find(kInRankOrder.begin(), kInRankOrder.end(), std::string_view(name)) != kInRankOrder.end();
 }
 

@@ -42,8 +42,11 @@ struct Case {
 
 std::string describe(const Case& c);
 
-/// The automatic choice (""), then every algorithm by name that works within one node, or between several.
-std::vector<std::string> algorithms(Collective collective, bool between_nodes = false);
+/// Where the ranks of a test are: threads of one process, processes of one node, or on several nodes.
+enum class Where : uint8_t { threads, processes, nodes };
+
+/// The automatic choice (""), then every algorithm by name that works there.
+std::vector<std::string> algorithms(Collective collective, Where where);
 
 /// What rank `rank` of `ranks` sends.
 Bytes input(const Case& c, int rank, int ranks);
