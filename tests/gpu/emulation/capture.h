@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -21,7 +22,7 @@ struct Node {
 };
 
 struct Graph {
-  std::vector<Node> nodes;
+  std::deque<Node> nodes;
 };
 
 struct Stream;
@@ -32,7 +33,7 @@ struct Capture {
   CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
   std::thread::id thread;
   const Stream* origin = nullptr;
-  std::shared_ptr<Graph> graph;
+  std::shared_ptr<Graph> graph;  ///< none once it has ended
   bool invalid = false;
 };
 

@@ -44,7 +44,7 @@ CUresult CUDAAPI cuMemAlloc(CUdeviceptr* pointer, size_t bytes) {
   range.device = current->device;
   range.page_bytes = round_up(bytes, kPage);
   CUresult why = CUDA_SUCCESS;
-  range.physical = Physical::create(current->device, range.page_bytes, why);
+  range.physical = Physical::create(current->device, range.page_bytes, CU_MEM_HANDLE_TYPE_NONE, why);
   if (range.physical == nullptr) return why;
   range.pages = take_pages(range.page_bytes);
   if (range.pages == 0 || !range.physical->show(range.pages, range.page_bytes, 0, true))

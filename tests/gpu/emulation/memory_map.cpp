@@ -30,10 +30,19 @@ void MemoryMap::add(Range range) {
   insert(std::move(range));
 }
 
+bool MemoryMap::meets(uintptr_t base, size_t bytes) const {
+  const auto next = ranges_.lower_bound(base);
+  return containing(base) != nullptr || (next != ranges_.end() && next->first < base + bytes);
+}
+
+bool MemoryMap::touches(uintptr_t base, size_t bytes) const {
+  const std::lock_guard lock(mutex_);
+  return meets(base, bytes);
+}
+
 bool MemoryMap::add_if_free(Range range) {
   const std::lock_guard lock(mutex_);
-  const auto next = ranges_.lower_bound(range.base);
-  if (containing(range.base) != nullptr || (next != ranges_.end() && next->first < range.end())) return false;
+  if (meets(range.base, range.bytes)) return false;
   insert(std::move(range));
   return true;
 }

@@ -47,6 +47,8 @@ class MemoryMap {
   std::optional<Range> find(uintptr_t address) const;
   /// Takes the range that begins at `base` out, if it is of that kind.
   std::optional<Range> remove(uintptr_t base, Kind kind);
+  /// Some range has a byte in common with this one.
+  bool touches(uintptr_t base, size_t bytes) const;
   /// Known to the driver from first to last byte, without a gap.
   bool covers(uintptr_t base, size_t bytes) const;
   /// Those that lie within these bytes. None where the bytes are not all mapped, or one of the ranges is cut.
@@ -61,6 +63,7 @@ class MemoryMap {
 
  private:
   const Range* containing(uintptr_t address) const;
+  bool meets(uintptr_t base, size_t bytes) const;
   void insert(Range range);
 
   mutable std::mutex mutex_;

@@ -63,7 +63,8 @@ size_t bytes_in_use(int device) {
   return usage(device).load();
 }
 
-std::shared_ptr<Physical> Physical::create(int device, size_t bytes, CUresult& why) {
+std::shared_ptr<Physical> Physical::create(int device, size_t bytes, CUmemAllocationHandleType handle_types,
+                                           CUresult& why) {
   why = CUDA_ERROR_OUT_OF_MEMORY;
   if (!charge(device, bytes)) return nullptr;
   uint64_t key[2] = {};
@@ -72,7 +73,7 @@ std::shared_ptr<Physical> Physical::create(int device, size_t bytes, CUresult& w
   std::snprintf(name, sizeof name, "tutti-emulated-%02d-%016llx%016llx", device,
                 static_cast<unsigned long long>(key[0]), static_cast<unsigned long long>(key[1]));
   const int descriptor = memfd_create(name, MFD_CLOEXEC);
-  const auto memory = std::make_shared<Physical>(device, bytes, descriptor, true);
+  const auto memory = std::make_shared<Physical>(device, bytes, descriptor, handle_types, true);
   if (descriptor < 0 || ftruncate(descriptor, static_cast<off_t>(bytes)) != 0 ||
       !fill_with_poison(descriptor, bytes)) {
     return nullptr;
@@ -90,19 +91,23 @@ std::shared_ptr<Physical> Physical::adopt(int descriptor) {
     close(descriptor);
     return nullptr;
   }
-  return std::make_shared<Physical>(device, static_cast<size_t>(facts.st_size), descriptor, false);
+  return std::make_shared<Physical>(device, static_cast<size_t>(facts.st_size), descriptor,
+                                    CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, false);
 }
 
-std::shared_ptr<Physical> Physical::open(int pid, int descriptor, const std::string& name) {
+std::shared_ptr<Physical> Physical::open(int pid, int descriptor) {
   const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(descriptor);
   const int opened = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-  if (opened < 0) return nullptr;
-  std::shared_ptr<Physical> memory = adopt(opened);
-  return memory != nullptr && memory->name() == name ? memory : nullptr;
+  return opened < 0 ? nullptr : adopt(opened);
 }
 
-Physical::Physical(int device, size_t bytes, int descriptor, bool charged)
-    : device_(device), bytes_(bytes), descriptor_(descriptor), charged_(charged) {}
+Physical::Physical(int device, size_t bytes, int descriptor, CUmemAllocationHandleType handle_types,
+                   bool charged)
+    : device_(device),
+      bytes_(bytes),
+      descriptor_(descriptor),
+      handle_types_(handle_types),
+      charged_(charged) {}
 
 Physical::~Physical() {
   if (descriptor_ >= 0) close(descriptor_);

@@ -12,14 +12,15 @@ namespace tutti::emulation {
 
 class Physical {
  public:
-  /// Filled with poison. Null, and why, where the device's memory does not suffice.
-  static std::shared_ptr<Physical> create(int device, size_t bytes, CUresult& why);
+  /// Filled with poison. `handle_types`: those it may be exported as. Null, and why, where the device's memory does not suffice.
+  static std::shared_ptr<Physical> create(int device, size_t bytes, CUmemAllocationHandleType handle_types,
+                                          CUresult& why);
   /// A file that another emulation has created, from a descriptor that becomes this object's. Null where it is none.
   static std::shared_ptr<Physical> adopt(int descriptor);
-  /// The file that process `pid` knows as `descriptor`, if it has that name.
-  static std::shared_ptr<Physical> open(int pid, int descriptor, const std::string& name);
+  /// The file that process `pid` knows as `descriptor`. Null where it is none that an emulation has created.
+  static std::shared_ptr<Physical> open(int pid, int descriptor);
 
-  Physical(int device, size_t bytes, int descriptor, bool charged);
+  Physical(int device, size_t bytes, int descriptor, CUmemAllocationHandleType handle_types, bool charged);
   ~Physical();
   Physical(const Physical&) = delete;
   Physical& operator=(const Physical&) = delete;
@@ -27,6 +28,7 @@ class Physical {
   int device() const { return device_; }
   size_t bytes() const { return bytes_; }
   int descriptor() const { return descriptor_; }
+  CUmemAllocationHandleType handle_types() const { return handle_types_; }
   /// No two files on this machine have the same.
   std::string name() const;
   /// Shows the file at pages of this process. False where the system refuses.
@@ -36,6 +38,7 @@ class Physical {
   int device_;
   size_t bytes_;
   int descriptor_;
+  CUmemAllocationHandleType handle_types_;
   bool charged_;
 };
 

@@ -53,8 +53,7 @@ bool put_attribute(CUpointer_attribute attribute, void* to, const Range* range, 
       put<unsigned>(to, range != nullptr ? 1 : 0);
       return true;
     case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
-      put<uint64_t>(
-          to, range != nullptr && range->kind == Kind::mapped ? CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR : 0);
+      put<uint64_t>(to, on_device ? range->physical->handle_types() : CU_MEM_HANDLE_TYPE_NONE);
       return true;
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS: {
       const auto access =

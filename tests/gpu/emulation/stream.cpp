@@ -50,13 +50,14 @@ CUstream create_stream(Scheduler::Lock&, int device, bool blocking) {
   return handle;
 }
 
-bool destroy_stream(Scheduler::Lock&, CUstream handle) {
+bool destroy_stream(Scheduler::Lock& lock, CUstream handle) {
   const auto found = streams().created.find(handle);
   if (found == streams().created.end()) return false;
   const Stream& stream = *found->second;
   if (stream.capture != nullptr) {
-    stream.capture->invalid = true;
-    if (stream.capture->origin == &stream) stream.capture->origin = nullptr;
+    const std::shared_ptr<Capture> capture = stream.capture;
+    capture->invalid = true;
+    if (capture->origin == &stream) leave_capture(lock, *capture);
   }
   if (stream.blocking && stream.last != nullptr && !stream.last->ended) {
     default_of(stream.device).orphans.push_back(stream.last);
@@ -134,6 +135,16 @@ std::vector<Stream*> streams_of(Scheduler::Lock&, const Capture& capture) {
   return found;
 }
 
+std::shared_ptr<const Graph> leave_capture(Scheduler::Lock& lock, Capture& capture) {
+  end_capture(lock, capture);
+  std::shared_ptr<const Graph> graph = std::exchange(capture.graph, nullptr);
+  for (Stream* const stream : streams_of(lock, capture)) {
+    stream->tail.clear();
+    stream->capture = nullptr;
+  }
+  return graph;
+}
+
 std::vector<OperationPtr> everything_on(Scheduler::Lock& lock, int device) {
   std::vector<OperationPtr> all = before_next(lock, default_of(device).stream);
   for (const auto& [handle, stream] : streams().created) {
@@ -145,6 +156,13 @@ std::vector<OperationPtr> everything_on(Scheduler::Lock& lock, int device) {
 bool is_capturing(Scheduler::Lock&, int device) {
   for (const auto& [handle, stream] : streams().created) {
     if (stream->device == device && stream->capture != nullptr) return true;
+  }
+  return false;
+}
+
+bool is_blocking_capture(Scheduler::Lock&, int device) {
+  for (const auto& [handle, stream] : streams().created) {
+    if (stream->device == device && stream->blocking && stream->capture != nullptr) return true;
   }
   return false;
 }

@@ -22,6 +22,7 @@ struct Stream {
   OperationPtr last;
   std::shared_ptr<Capture> capture;  ///< while it captures
   std::vector<size_t> tail;          ///< what its next node comes after
+  std::vector<CUgraphNode> shown;    ///< the same, as the last caller of cuStreamGetCaptureInfo sees it
 };
 
 struct Event {
@@ -50,8 +51,12 @@ CUresult enqueue(Scheduler::Lock& lock, Stream& stream, Work work, OperationPtr*
 
 /// All streams of a capture, the origin among them.
 std::vector<Stream*> streams_of(Scheduler::Lock& lock, const Capture& capture);
+/// Ends it for all of them, and gives its graph.
+std::shared_ptr<const Graph> leave_capture(Scheduler::Lock& lock, Capture& capture);
 /// All operations that end last on a device.
 std::vector<OperationPtr> everything_on(Scheduler::Lock& lock, int device);
 bool is_capturing(Scheduler::Lock& lock, int device);
+/// The same for streams that the default stream waits for.
+bool is_blocking_capture(Scheduler::Lock& lock, int device);
 
 }  // namespace tutti::emulation
