@@ -306,7 +306,7 @@ TUTTI_DEVICE_INLINE void reduce_units(const Block& block, const Operands& operan
                                       const DivisionOf<A::kType>& division) {
   TUTTI_ROLLED
   for (size_t at = range.begin + block.thread() * kBytes; at < range.end; at += block.threads() * kBytes) {
-    Lanes<A::kType, kBytes> value;
+    Lanes<A::kType, kBytes> value{};
     TUTTI_ROLLED
     for (int s = 0; s < operands.src_count; s += kGroup) {
       Raw<kBytes> raw[kGroup] = {};
@@ -545,8 +545,8 @@ TUTTI_DEVICE_INLINE bool reduce_packets(const Block& block, const PacketOperands
   TUTTI_ROLLED
   for (size_t i = block.thread(); i < packets; i += block.threads()) {
     const unsigned n = bytes_in_packet(i, bytes);
-    Lanes<A::kType, 8> value;
-    uint64_t data[kGroup];
+    Lanes<A::kType, 8> value{};
+    uint64_t data[kGroup] = {};
     TUTTI_ROLLED
     for (int first = 0; first < operands.src_count; first += kGroup) {
       if (!await_packets(operands, first, i, n, flag, spin, data)) return false;
