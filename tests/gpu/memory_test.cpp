@@ -23,11 +23,11 @@ const void* as_pointer(CUdeviceptr address) {
 }
 
 PointerInfo inspect_at(CUdeviceptr address) {
-  return inspect(Driver::get(), as_pointer(address));
+  return inspect(*Device::open(0), as_pointer(address));
 }
 
 void check_host(const void* pointer) {
-  const PointerInfo info = inspect(Driver::get(), pointer);
+  const PointerInfo info = inspect(*Device::open(0), pointer);
   CHECK(info.result == CUDA_SUCCESS);
   CHECK(info.kind == MemoryKind::host);
   CHECK(info.device == -1);
@@ -121,7 +121,7 @@ TEST_CASE("pinned memory is zero, and devices reach it") {
   CHECK(memory.size() == kBytes);
   auto* const bytes = memory.as<uint8_t>();
   CHECK(std::all_of(bytes, bytes + kBytes, [](uint8_t byte) { return byte == 0; }));
-  const PointerInfo info = inspect(Driver::get(), bytes + 77);
+  const PointerInfo info = inspect(*Device::open(0), bytes + 77);
   CHECK(info.kind == MemoryKind::pinned);
   CHECK(info.base == reinterpret_cast<CUdeviceptr>(bytes));
   CHECK(info.size >= kBytes);
@@ -137,12 +137,12 @@ TEST_CASE("registered memory is pinned as long as it is registered") {
   const DevicePtr device = Device::open(0);
   alignas(4096) static uint8_t bytes[8192];
   std::optional<HostRegistration> registration(std::in_place, device, bytes, sizeof bytes);
-  CHECK(inspect(Driver::get(), bytes + 5).kind == MemoryKind::pinned);
+  CHECK(inspect(*Device::open(0), bytes + 5).kind == MemoryKind::pinned);
   bytes[5] = 42;
   CHECK(download(*device, registration->device_address() + 5, 1) == std::vector<uint8_t>{42});
   HostRegistration moved = std::move(*registration);
   registration.reset();
-  CHECK(inspect(Driver::get(), bytes).kind == MemoryKind::pinned);
+  CHECK(inspect(*Device::open(0), bytes).kind == MemoryKind::pinned);
   check_refused([&] { const HostRegistration twice(device, bytes, sizeof bytes); }, Result::system_error,
                 "cuMemHostRegister of 8192 bytes");
   moved.reset();
@@ -326,7 +326,7 @@ TEST_CASE("an allocation of this process is used by its pointer, not imported") 
   const Exported exported = export_memory(*device, memory.address(), kBytes);
   CHECK(exported.descriptors.empty());
   check_refused([&] { const Imported own(device, exported.bytes, exported.descriptors, "rank 0"); },
-                Result::invalid_usage, "memory of rank 0 belongs to this process");
+                Result::invalid_usage, "memory of rank 0 cannot be mapped: it belongs to this process");
 }
 
 TEST_CASE("chunks are mapped one behind the other, and outlive their owner") {

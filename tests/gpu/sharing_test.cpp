@@ -43,8 +43,15 @@ void run(const std::function<void(Passing&, const DevicePtr&)>& owner,
          const std::function<void(Passing&, const DevicePtr&)>& user) {
   Passing passing;
   Forked processes;
-  processes.start([&] { owner(passing, Device::open(0)); });
-  processes.start([&] { user(passing, Device::open(0)); });
+  processes.start([&] {
+    passing.keep(0);
+    owner(passing, Device::open(0));
+  });
+  processes.start([&] {
+    passing.keep(1);
+    user(passing, Device::open(0));
+  });
+  passing.keep_none();
   processes.expect_all_good();
 }
 
@@ -243,7 +250,7 @@ TEST_CASE("damaged and forged memory is refused, and harms nothing") {
 
         SharedRange forged = good;
         forged.pieces[0].handle.fill(0x5a);
-        expect_refused(device, pack(forged), {}, {"memory of rank 0", "cuIpcOpenMemHandle"});
+        expect_refused(device, pack(forged), {}, {"memory of rank 0 cannot be mapped", "cuIpcOpenMemHandle"});
         forged.pieces[0].kind = HandleKind::fabric;
         expect_refused(device, pack(forged), {}, {"rank 0"});
 

@@ -160,6 +160,22 @@ void Device::enable_access(const Device& peer) const {
                             ordinal(), peer.ordinal()));
 }
 
+CUresult Device::attributes(CUdeviceptr pointer, size_t count, const CUpointer_attribute* which,
+                            void* const* values) const noexcept {
+  // The driver changes neither list, though it does not promise so.
+  const auto ask = [&] {
+    return driver_.cuPointerGetAttributes(static_cast<unsigned>(count),
+                                          const_cast<CUpointer_attribute*>(which), const_cast<void**>(values),
+                                          pointer);
+  };
+  if (const CUresult result = ask(); result != CUDA_ERROR_INVALID_CONTEXT) return result;
+  if (const CUresult pushed = driver_.cuCtxPushCurrent(context_); pushed != CUDA_SUCCESS) return pushed;
+  const CUresult result = ask();
+  CUcontext popped = nullptr;
+  driver_.cuCtxPopCurrent(&popped);
+  return result;
+}
+
 ContextGuard::ContextGuard(const Device& device) : driver_(device.driver()) {
   CUcontext current = nullptr;
   if (driver_.cuCtxGetCurrent(&current) == CUDA_SUCCESS && current == device.context()) return;

@@ -79,7 +79,18 @@ class Device {
   /// for the device itself, is no error.
   void enable_access(const Device& peer) const;
 
+  /// cuPointerGetAttributes: all in one call, which needs no context of the thread and does not synchronise. A pointer that CUDA
+  /// does not know is no error; its values are zero.
+  template <size_t N>
+  CUresult attributes(CUdeviceptr pointer, const std::array<CUpointer_attribute, N>& which,
+                      const std::array<void*, N>& values) const noexcept {
+    return attributes(pointer, N, which.data(), values.data());
+  }
+
  private:
+  CUresult attributes(CUdeviceptr pointer, size_t count, const CUpointer_attribute* which,
+                      void* const* values) const noexcept;
+
   const Driver& driver_;
   DeviceFacts facts_;
   CUdevice handle_ = 0;

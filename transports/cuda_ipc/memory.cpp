@@ -64,19 +64,17 @@ void in_context(const Device& device, Call&& call) noexcept {
 
 }  // namespace
 
-PointerInfo inspect(const Driver& driver, const void* pointer) noexcept {
-  std::array attributes = {CU_POINTER_ATTRIBUTE_MEMORY_TYPE,      CU_POINTER_ATTRIBUTE_IS_MANAGED,
-                           CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,   CU_POINTER_ATTRIBUTE_BUFFER_ID,
-                           CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, CU_POINTER_ATTRIBUTE_RANGE_SIZE};
-  // A pointer that CUDA does not know is no error: all values are zero then, or mean nothing.
+PointerInfo inspect(const Device& device, const void* pointer) noexcept {
+  constexpr std::array kAttributes = {CU_POINTER_ATTRIBUTE_MEMORY_TYPE,      CU_POINTER_ATTRIBUTE_IS_MANAGED,
+                                      CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,   CU_POINTER_ATTRIBUTE_BUFFER_ID,
+                                      CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, CU_POINTER_ATTRIBUTE_RANGE_SIZE};
   PointerInfo info;
   uint32_t type = 0;
   uint32_t managed = 0;
   int ordinal = -1;
-  std::array<void*, attributes.size()> values = {&type,           &managed,   &ordinal,
-                                                 &info.buffer_id, &info.base, &info.size};
-  info.result = driver.cuPointerGetAttributes(static_cast<unsigned>(attributes.size()), attributes.data(),
-                                              values.data(), number_of(pointer));
+  const std::array<void*, kAttributes.size()> values = {&type,           &managed,   &ordinal,
+                                                        &info.buffer_id, &info.base, &info.size};
+  info.result = device.attributes(number_of(pointer), kAttributes, values);
   if (info.result != CUDA_SUCCESS || (type != CU_MEMORYTYPE_DEVICE && type != CU_MEMORYTYPE_HOST)) {
     return {.result = info.result};
   }

@@ -36,8 +36,9 @@ struct PointerInfo {
   CUresult result = CUDA_SUCCESS;
 };
 
-/// One call of the driver, which needs no current context and does not synchronise: cheap enough for every operation.
-PointerInfo inspect(const Driver& driver, const void* pointer) noexcept;
+/// One call of the driver, which does not synchronise: cheap enough for every operation. Knows memory of all devices; `device` only
+/// lends its context, where one is needed.
+PointerInfo inspect(const Device& device, const void* pointer) noexcept;
 
 /// The address through which kernels on `device` reach pinned memory.
 CUdeviceptr device_address(const Device& device, void* pinned);

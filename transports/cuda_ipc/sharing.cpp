@@ -42,7 +42,7 @@ struct Piece {
 
 Piece piece_at(const Device& device, CUdeviceptr at) {
   const Driver& driver = device.driver();
-  const PointerInfo info = inspect(driver, reinterpret_cast<const void*>(at));
+  const PointerInfo info = inspect(device, reinterpret_cast<const void*>(at));
   driver.check(info.result, fmt::format("cuPointerGetAttributes of {:#x}", at));
   if (info.kind != MemoryKind::device)
     raise(Result::invalid_argument, "{:#x} is {} memory; expected memory of a device", at,
@@ -115,7 +115,7 @@ class OpenAllocations {
     return open;
   }
 
-  CUdeviceptr open(const Device& device, const Key& key, const std::string& from) {
+  CUdeviceptr open(const Device& device, const Key& key) {
     const std::lock_guard lock(mutex_);
     if (const auto known = entries_.find(key); known != entries_.end()) {
       ++known->second.users;
@@ -126,7 +126,7 @@ class OpenAllocations {
     std::memcpy(&handle, std::get<HandleBytes>(key).data(), sizeof handle);
     CUdeviceptr address = 0;
     driver.check(driver.cuIpcOpenMemHandle(&address, handle, CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS),
-                 fmt::format("memory of {} on CUDA device {} (cuIpcOpenMemHandle)", from, device.ordinal()));
+                 fmt::format("cuIpcOpenMemHandle on CUDA device {}", device.ordinal()));
     entries_[key] = {address, 1};
     return address;
   }
@@ -157,10 +157,8 @@ class OpenAllocations {
 /// One import of an allocation.
 class IpcMapping {
  public:
-  IpcMapping(DevicePtr device, const OpenAllocations::Key& key, const std::string& from)
-      : device_(std::move(device)),
-        key_(key),
-        address_(OpenAllocations::process().open(*device_, key, from)) {}
+  IpcMapping(DevicePtr device, const OpenAllocations::Key& key)
+      : device_(std::move(device)), key_(key), address_(OpenAllocations::process().open(*device_, key)) {}
   ~IpcMapping() { OpenAllocations::process().close(*device_, key_); }
   IpcMapping(const IpcMapping&) = delete;
   IpcMapping& operator=(const IpcMapping&) = delete;
@@ -172,58 +170,53 @@ class IpcMapping {
   CUdeviceptr address_;
 };
 
-std::shared_ptr<const IpcMapping> map_ipc(const DevicePtr& device, const SharedRange& range,
-                                          const std::string& from) {
+std::shared_ptr<const IpcMapping> map_ipc(const DevicePtr& device, const SharedRange& range) {
   const SharedPiece& piece = range.pieces.front();
   if (range.process == this_process())
-    raise(Result::invalid_usage, "memory of {} belongs to this process, which uses its pointer instead",
-          from);
+    raise(Result::invalid_usage, "it belongs to this process, which uses its pointer instead");
   const OpenAllocations::Key key(range.process, piece.id, piece.handle, device->ordinal());
-  auto mapping = std::make_shared<const IpcMapping>(device, key, from);
+  auto mapping = std::make_shared<const IpcMapping>(device, key);
   // The size is the peer's word; where the driver knows better, it is held against it.
   CUdeviceptr base = 0;
   size_t size = 0;
   const CUdeviceptr end = mapping->address() + range.offset + range.bytes;
   if (device->driver().cuMemGetAddressRange(&base, &size, mapping->address()) == CUDA_SUCCESS &&
       end > base + size) {
-    raise(Result::system_error, "memory of {} has {} bytes; expected {} at offset {}", from, size,
-          range.bytes, range.offset);
+    raise(Result::system_error, "the allocation has {} bytes; expected {} at offset {}", size, range.bytes,
+          range.offset);
   }
   return mapping;
 }
 
-PhysicalMemory import_piece(const Driver& driver, const SharedPiece& piece, const Descriptor* descriptor,
-                            const std::string& from) {
+PhysicalMemory import_piece(const Driver& driver, const SharedPiece& piece, const Descriptor* descriptor) {
   CUmemGenericAllocationHandle handle{};
   CUmemFabricHandle fabric{};
   std::memcpy(&fabric, piece.handle.data(), sizeof fabric);
   // The driver takes a descriptor as a number in the pointer's place.
-  void* source = descriptor != nullptr ? reinterpret_cast<void*>(static_cast<uintptr_t>(descriptor->get()))
-                                       : static_cast<void*>(&fabric);
-  driver.check(
-      driver.cuMemImportFromShareableHandle(
-          &handle, source,
-          descriptor != nullptr ? CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR : CU_MEM_HANDLE_TYPE_FABRIC),
-      fmt::format("{} bytes of {} (cuMemImportFromShareableHandle)", piece.size, from));
+  const bool posix = descriptor != nullptr;
+  void* source =
+      posix ? reinterpret_cast<void*>(static_cast<intptr_t>(descriptor->get())) : static_cast<void*>(&fabric);
+  const auto type = posix ? CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR : CU_MEM_HANDLE_TYPE_FABRIC;
+  driver.check(driver.cuMemImportFromShareableHandle(&handle, source, type),
+               fmt::format("cuMemImportFromShareableHandle of {} bytes", piece.size));
   return {driver, handle};
 }
 
 std::shared_ptr<const VirtualRange> map_virtual(const DevicePtr& device, const SharedRange& range,
-                                                const std::vector<Descriptor>& descriptors,
-                                                const std::string& from) {
+                                                const std::vector<Descriptor>& descriptors) {
   const Driver& driver = device->driver();
   size_t all = 0;
   for (const SharedPiece& piece : range.pieces) all += piece.size;
   VirtualRange mapped(device, all);
   for (size_t i = 0; i < range.pieces.size(); ++i) {
     const SharedPiece& piece = range.pieces[i];
-    const Descriptor* descriptor = piece.kind == HandleKind::posix ? &descriptors[i] : nullptr;
-    const PhysicalMemory memory = import_piece(driver, piece, descriptor, from);
+    const PhysicalMemory memory =
+        import_piece(driver, piece, piece.kind == HandleKind::posix ? &descriptors[i] : nullptr);
     CUmemAllocationProp properties{};
     driver.check(driver.cuMemGetAllocationPropertiesFromHandle(&properties, memory.handle()),
-                 fmt::format("memory of {} (cuMemGetAllocationPropertiesFromHandle)", from));
+                 "cuMemGetAllocationPropertiesFromHandle");
     if (properties.location.type != CU_MEM_LOCATION_TYPE_DEVICE)
-      raise(Result::system_error, "piece {} of the memory of {} is not memory of a device", i, from);
+      raise(Result::system_error, "piece {} is not memory of a device", i);
     mapped.append(memory, piece.size);
   }
   return std::make_shared<const VirtualRange>(std::move(mapped));
@@ -236,30 +229,29 @@ uint64_t mixed(uint64_t hash, uint64_t value) {
 }
 
 /// The number of the physical memory behind an address, where the driver has one.
-uint64_t memory_block(const Driver& driver, CUdeviceptr at) {
-  CUpointer_attribute attribute = CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID;
-  unsigned long long id = 0;
-  void* value = &id;
-  return driver.cuPointerGetAttributes(1, &attribute, &value, at) == CUDA_SUCCESS ? id : 0;
+uint64_t memory_block(const Device& device, CUdeviceptr at) {
+  uint64_t id = 0;
+  const CUresult known =
+      device.attributes(at, std::array{CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID}, std::array<void*, 1>{&id});
+  return known == CUDA_SUCCESS ? id : 0;
 }
 
 }  // namespace
 
 HandleKind sharing_of(const Device& device, CUdeviceptr at) noexcept {
-  const Driver& driver = device.driver();
-  std::array attributes = {CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_POINTER_ATTRIBUTE_IS_MANAGED,
-                           CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE,
-                           CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES};
-  std::array<uint32_t, attributes.size()> values{};
-  std::array<void*, attributes.size()> places = {&values[0], &values[1], &values[2], &values[3]};
-  const auto& [type, managed, ipc, types] = values;
-  if (driver.cuPointerGetAttributes(static_cast<unsigned>(attributes.size()), attributes.data(),
-                                    places.data(), at) != CUDA_SUCCESS) {
-    return HandleKind::none;
-  }
+  constexpr std::array kAttributes = {CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_POINTER_ATTRIBUTE_IS_MANAGED,
+                                      CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE,
+                                      CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES};
+  uint32_t type = 0;
+  uint32_t managed = 0;
+  uint32_t ipc = 0;
+  uint64_t types = 0;
+  const std::array<void*, kAttributes.size()> values = {&type, &managed, &ipc, &types};
+  if (device.attributes(at, kAttributes, values) != CUDA_SUCCESS) return HandleKind::none;
   if (type != CU_MEMORYTYPE_DEVICE || managed != 0) return HandleKind::none;
   if (ipc != 0) return HandleKind::ipc;
   // Memory of pools has types too, but no handle.
+  const Driver& driver = device.driver();
   CUmemGenericAllocationHandle handle{};
   if (driver.cuMemRetainAllocationHandle(&handle, reinterpret_cast<void*>(at)) != CUDA_SUCCESS)
     return HandleKind::none;
@@ -275,7 +267,7 @@ RangeIdentity identify(const Device& device, CUdeviceptr at, size_t bytes) {
     identity.bytes += piece.size;
     identity.ids = mixed(identity.ids, piece.size);
     identity.ids = mixed(identity.ids, piece.buffer_id);
-    identity.ids = mixed(identity.ids, memory_block(device.driver(), piece.base));
+    identity.ids = mixed(identity.ids, memory_block(device, piece.base));
   }
   return identity;
 }
@@ -313,14 +305,18 @@ Imported::Imported(const DevicePtr& device, std::string_view bytes,
                    const std::vector<Descriptor>& descriptors, const std::string& from) {
   const SharedRange range = unpack(bytes, descriptors.size(), from);
   const ContextGuard context(*device);
-  if (range.pieces.front().kind == HandleKind::ipc) {
-    auto mapping = map_ipc(device, range, from);
-    address_ = mapping->address() + range.offset;
-    mapping_ = std::move(mapping);
-  } else {
-    auto mapping = map_virtual(device, range, descriptors, from);
-    address_ = mapping->address() + range.offset;
-    mapping_ = std::move(mapping);
+  try {
+    if (range.pieces.front().kind == HandleKind::ipc) {
+      auto mapping = map_ipc(device, range);
+      address_ = mapping->address() + range.offset;
+      mapping_ = std::move(mapping);
+    } else {
+      auto mapping = map_virtual(device, range, descriptors);
+      address_ = mapping->address() + range.offset;
+      mapping_ = std::move(mapping);
+    }
+  } catch (const Error& error) {
+    raise(error.code(), "{} bytes of memory of {} cannot be mapped: {}", range.bytes, from, error.what());
   }
   size_ = range.bytes;
 }

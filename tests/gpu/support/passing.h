@@ -27,6 +27,12 @@ class Passing {
     }
   }
 
+  /// Closes the other ends, so that the end of a process is noticed.
+  void keep(int own) { ends_[1 - own].reset(); }
+  void keep_none() {
+    for (tutti::Descriptor& end : ends_) end.reset();
+  }
+
   void send(int from, const std::string& bytes, const std::vector<tutti::Descriptor>& descriptors = {}) {
     alignas(cmsghdr) char control[CMSG_SPACE(kMost * sizeof(int))] = {};
     iovec part = {const_cast<char*>(bytes.data()), bytes.size()};
