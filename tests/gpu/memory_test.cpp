@@ -335,7 +335,7 @@ TEST_CASE("chunks are mapped one behind the other, and outlive their owner") {
   if (!device->facts().virtual_memory || !device->facts().posix_handles) return;
   std::optional<Segments> segments(std::in_place, device, 3);
   const size_t chunk = segments->chunk_bytes();
-  const size_t bytes = 2 * chunk + 100;
+  const size_t bytes = chunk + 100;
   const size_t offset = chunk - 50;
   const std::vector<uint8_t> data = pattern(bytes, 4);
   upload(*device, segments->address() + offset, data);
