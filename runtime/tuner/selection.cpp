@@ -148,6 +148,17 @@ std::vector<Row> rows_on_device(Collective collective, const JobShape& shape) {
   return {{kNoLimit, collective == Collective::broadcast ? Algorithm::one_writer : Algorithm::two_shot}};
 }
 
+/// The same where the ranks can use each other's buffers. Up to 256 KiB the root of a broadcast need not wait for readers that are late,
+/// and with many of them that counts for longer.
+std::vector<Row> rows_in_one_process(Collective collective, int ranks) {
+  constexpr int kFew = 4;
+  if (collective == Collective::broadcast) {
+    const uint64_t staged = ranks <= kFew ? uint64_t{256} << 10 : uint64_t{8} << 20;
+    return {{staged - 1, Algorithm::one_writer}, {kNoLimit, Algorithm::direct}};
+  }
+  return {{kNoLimit, Algorithm::direct}};
+}
+
 /// The same for several nodes.
 std::vector<Row> rows_between_nodes(Collective collective, int nodes) {
   constexpr int kMostDirect = 8;  // nodes that send to all others at once: more would meet at one receiver
@@ -164,8 +175,11 @@ std::vector<Row> rows_between_nodes(Collective collective, int nodes) {
 
 std::vector<Row> rows_after_packets(Collective collective, const JobShape& shape) {
   if (shape.on_device) return rows_on_device(collective, shape);
-  return shape.nodes == 1 ? rows_on_one_node(collective, shape.ranks)
-                          : rows_between_nodes(collective, shape.nodes);
+  if (shape.nodes > 1) return rows_between_nodes(collective, shape.nodes);
+  // Measured with up to 16 ranks; with very many nothing is known of it.
+  if (shape.one_process && shape.ranks <= kMostTwoShotRanks)
+    return rows_in_one_process(collective, shape.ranks);
+  return rows_on_one_node(collective, shape.ranks);
 }
 
 Algorithm small_algorithm(Collective collective, const JobShape& shape) {

@@ -80,6 +80,31 @@ TEST_CASE("what is chosen fits its limits at every size") {
   }
 }
 
+TEST_CASE("ranks of one process work in each other's buffers, and only they") {
+  const auto choose = [](Collective collective, int ranks, bool one_process, uint64_t bytes,
+                         const Tuning& tuning = {}) {
+    const JobShape shape = {.ranks = ranks, .nodes = 1, .one_process = one_process};
+    return select(selection_table(collective, shape, tuning, kScratch), bytes);
+  };
+  for (const int ranks : {2, 3, 8, 64}) {
+    CHECK(choose(Collective::all_reduce, ranks, true, 1024) == Algorithm::one_shot);
+    CHECK(choose(Collective::all_reduce, ranks, true, 64 << 10) == Algorithm::direct);
+    CHECK(choose(Collective::all_reduce, ranks, false, 64 << 10) == Algorithm::two_shot);
+    CHECK(choose(Collective::broadcast, ranks, true, 8 << 20) == Algorithm::direct);
+    CHECK(choose(Collective::broadcast, ranks, false, 8 << 20) == Algorithm::one_writer);
+    CHECK(choose(Collective::broadcast, ranks, true, 100 << 10) == Algorithm::one_writer);
+    CHECK(choose(Collective::broadcast, ranks, true, 256 << 10) ==
+          (ranks <= 4 ? Algorithm::direct : Algorithm::one_writer));
+    CHECK(choose(Collective::all_reduce, ranks, false, 64 << 10, forcing("direct")) == Algorithm::two_shot);
+    CHECK(choose(Collective::all_reduce, ranks, true, 0, forcing("direct")) == Algorithm::one_shot);
+    CHECK(choose(Collective::all_reduce, ranks, true, 4, forcing("direct")) == Algorithm::direct);
+  }
+  CHECK(forced_in_vain({.ranks = 4, .nodes = 1, .one_process = true}, forcing("direct")).empty());
+  CHECK(forced_in_vain(JobShape::one_node(4), forcing("direct")) ==
+        "direct needs all ranks to be threads of one process (tutti_comm_create_local)");
+  CHECK(forced_in_vain({.ranks = 4, .nodes = 2}, forcing("direct")).find("direct needs") == 0);
+}
+
 TEST_CASE("what is chosen between nodes suits them and fits its limits at every size") {
   for (const Collective collective : {Collective::all_reduce, Collective::broadcast, Collective::barrier}) {
     for (const int nodes : {2, 3, 4, 5, 8, 9, 33}) {
