@@ -15,6 +15,8 @@
 #include "runtime/bootstrap/launch.h"
 #include "runtime/bootstrap/unique_id.h"
 #include "runtime/describe.h"
+#include "runtime/device.h"
+#include "runtime/group.h"
 #include "runtime/handles.h"
 
 namespace {
@@ -74,7 +76,7 @@ tutti_result_t no_communicator(const char* function, const void* handle, bool fo
 
 /// The arguments all collectives share. False: `result` says why not.
 bool check_arguments(const char* function, const Communicator& comm, int64_t count, tutti_datatype_t datatype,
-                     tutti_stream_t stream, tutti_result_t& result) {
+                     tutti_result_t& result) {
   const auto refuse = [&](Result code, const std::string& what) {
     result = fail(code, fmt::format("rank {}: {}: {}", comm.rank(), function, what));
     return false;
@@ -89,9 +91,6 @@ bool check_arguments(const char* function, const Communicator& comm, int64_t cou
   if (count > INT64_MAX / static_cast<int64_t>(tutti::size_of(static_cast<DataType>(type)))) {
     return refuse(Result::invalid_argument, fmt::format("count {} of {} is more bytes than memory can hold",
                                                         count, name_of(static_cast<DataType>(type))));
-  }
-  if (stream != nullptr) {
-    return refuse(Result::unsupported, "this version works on host memory: the stream must be null");
   }
   return true;
 }
@@ -114,12 +113,28 @@ bool check_root(const Communicator& comm, int root, tutti_result_t& result) {
   return false;
 }
 
+tutti_result_t refuse_request(const Communicator& comm, const Call& call) {
+  return fail(Result::invalid_usage, fmt::format("rank {}: {}: an operation on device memory is asynchronous "
+                                                 "by itself, its stream tells when it is complete; "
+                                                 "expected the call without a request",
+                                                 comm.rank(), tutti::describe(call)));
+}
+
 /// Runs a checked call, waiting for it where `request` is null. The data path: only a mistake or a defect throws below it.
 tutti_result_t submit(Communicator& comm, tutti_comm_t handle, const Call& call, const void* send, void* recv,
-                      tutti_request_t* request) noexcept {
+                      tutti_stream_t stream, tutti_request_t* request) noexcept {
   try {
     Result result = Result::success;
-    if (request == nullptr) {
+    bool on_device = false;
+    if (comm.device() != nullptr || stream != nullptr) [[unlikely]]
+      result = comm.choose_place(call, send, recv, stream, on_device);
+    if (result != Result::success) return fail(result, comm.error_text());
+    if (request == nullptr && tutti::Group::is_open()) [[unlikely]] {
+      result = tutti::Group::add({&comm, handle, call, send, recv, stream, on_device});
+    } else if (on_device) {
+      if (request != nullptr) return refuse_request(comm, call);
+      result = comm.run_on_device(call, send, recv, stream);
+    } else if (request == nullptr) {
       result = comm.run(call, send, recv);
     } else {
       uint64_t ticket = 0;
@@ -143,15 +158,14 @@ tutti_result_t all_reduce(const void* send, void* recv, int64_t count, tutti_dat
   Communicator* comm = tutti::handles::find(handle, forked);
   if (comm == nullptr) return no_communicator("tutti_all_reduce", handle, forked);
   tutti_result_t result = TUTTI_SUCCESS;
-  if (!check_arguments("tutti_all_reduce", *comm, count, datatype, stream, result) ||
-      !check_op(*comm, op, result))
+  if (!check_arguments("tutti_all_reduce", *comm, count, datatype, result) || !check_op(*comm, op, result))
     return result;
   const Call call = {.collective = Collective::all_reduce,
                      .datatype = static_cast<DataType>(datatype),
                      .op = static_cast<ReduceOp>(op),
                      .root = 0,
                      .count = static_cast<uint64_t>(count)};
-  return submit(*comm, handle, call, send, recv, request);
+  return submit(*comm, handle, call, send, recv, stream, request);
 }
 
 tutti_result_t broadcast(const void* send, void* recv, int64_t count, tutti_datatype_t datatype, int root,
@@ -160,15 +174,14 @@ tutti_result_t broadcast(const void* send, void* recv, int64_t count, tutti_data
   Communicator* comm = tutti::handles::find(handle, forked);
   if (comm == nullptr) return no_communicator("tutti_broadcast", handle, forked);
   tutti_result_t result = TUTTI_SUCCESS;
-  if (!check_arguments("tutti_broadcast", *comm, count, datatype, stream, result) ||
-      !check_root(*comm, root, result))
+  if (!check_arguments("tutti_broadcast", *comm, count, datatype, result) || !check_root(*comm, root, result))
     return result;
   const Call call = {.collective = Collective::broadcast,
                      .datatype = static_cast<DataType>(datatype),
                      .op = ReduceOp::sum,
                      .root = root,
                      .count = static_cast<uint64_t>(count)};
-  return submit(*comm, handle, call, send, recv, request);
+  return submit(*comm, handle, call, send, recv, stream, request);
 }
 
 tutti_result_t barrier(tutti_comm_t handle, tutti_stream_t stream, tutti_request_t* request) {
@@ -176,8 +189,8 @@ tutti_result_t barrier(tutti_comm_t handle, tutti_stream_t stream, tutti_request
   Communicator* comm = tutti::handles::find(handle, forked);
   if (comm == nullptr) return no_communicator("tutti_barrier", handle, forked);
   tutti_result_t result = TUTTI_SUCCESS;
-  if (!check_arguments("tutti_barrier", *comm, 0, TUTTI_UINT8, stream, result)) return result;
-  return submit(*comm, handle, Call{}, nullptr, nullptr, request);
+  if (!check_arguments("tutti_barrier", *comm, 0, TUTTI_UINT8, result)) return result;
+  return submit(*comm, handle, Call{}, nullptr, nullptr, stream, request);
 }
 
 tutti_result_t null_request(const char* function) {
@@ -209,20 +222,26 @@ tutti_result_t complete(const char* function, tutti_request_t* request, int64_t 
   return result;
 }
 
-tutti::Settings settings_from(const tutti_comm_config_t* config) {
-  tutti::Overrides overrides;
-  if (config != nullptr) {
-    // A caller built against an older header knows fewer fields; one built against a newer one may know more than this.
-    tutti_comm_config_t known = TUTTI_COMM_CONFIG_INIT;
-    if (config->struct_size < offsetof(tutti_comm_config_t, algorithm) || config->struct_size > 4096) {
-      tutti::raise(Result::invalid_argument, "config.struct_size is {}; start from TUTTI_COMM_CONFIG_INIT",
-                   config->struct_size);
-    }
-    std::memcpy(&known, config, std::min(config->struct_size, sizeof(known)));
-    overrides.timeout_ns = known.timeout_ns;
-    overrides.setup_timeout_ns = known.setup_timeout_ns;
-    if (known.algorithm != nullptr) overrides.algorithm = known.algorithm;
+/// What the caller filled in, the rest as TUTTI_COMM_CONFIG_INIT has it.
+tutti_comm_config_t known_fields(const tutti_comm_config_t* config) {
+  tutti_comm_config_t known = TUTTI_COMM_CONFIG_INIT;
+  if (config == nullptr) return known;
+  // A caller built against an older header knows fewer fields; one built against a newer one may know more than this.
+  if (config->struct_size < offsetof(tutti_comm_config_t, algorithm) || config->struct_size > 4096) {
+    tutti::raise(Result::invalid_argument, "config.struct_size is {}; start from TUTTI_COMM_CONFIG_INIT",
+                 config->struct_size);
   }
+  std::memcpy(&known, config, std::min(config->struct_size, sizeof(known)));
+  return known;
+}
+
+tutti::Settings settings_from(const tutti_comm_config_t* config) {
+  const tutti_comm_config_t known = known_fields(config);
+  tutti::Overrides overrides;
+  overrides.timeout_ns = known.timeout_ns;
+  overrides.setup_timeout_ns = known.setup_timeout_ns;
+  overrides.device = known.device;
+  if (known.algorithm != nullptr) overrides.algorithm = known.algorithm;
   const tutti::Environment& environment = tutti::Environment::process();
   static const bool warned = [&] {
     for (const std::string& warning : environment.warnings()) tutti::log(tutti::Level::warn, "{}", warning);
@@ -240,8 +259,20 @@ void check_ranks(int rank, int size, int most = kMaxRanks) {
 }
 
 tutti_comm_t create(const tutti::UniqueId& id, int rank, int size, const tutti::Settings& settings) {
-  return tutti::handles::add(
-      std::make_unique<Communicator>(tutti::join_world(id, rank, size, settings), settings));
+  std::unique_ptr<tutti::World> world = tutti::join_world(id, rank, size, settings);
+  const auto devices = world->devices;
+  auto communicator = std::make_unique<Communicator>(std::move(world), settings);
+  if (devices) communicator->use_device(tutti::make_device_path(devices, rank, settings));
+  return tutti::handles::add(std::move(communicator));
+}
+
+/// The device of each rank of this process; empty where they have none.
+std::vector<int> local_devices(const tutti_comm_config_t* config, int size, const tutti::Settings& settings) {
+  const int* given = known_fields(config).devices;
+  if (given != nullptr) return {given, given + size};
+  const int device = tutti::wanted_device(settings);
+  if (device < 0) return {};
+  return std::vector<int>(static_cast<size_t>(size), device);
 }
 
 /// Copies a text out as tutti.h says: cut to `size` with the final 0, its whole length in *needed.
@@ -310,8 +341,11 @@ tutti_result_t tutti_comm_create_local(tutti_comm_t* comms, int size, const tutt
     std::vector<std::unique_ptr<Communicator>> made;
     made.reserve(static_cast<size_t>(size));
     const auto node = tutti::make_local_node(size, settings.scratch_bytes);
+    const std::vector<int> devices = local_devices(config, size, settings);
+    const auto team = devices.empty() ? nullptr : tutti::make_local_devices(devices, settings);
     for (int r = 0; r < size; ++r) {
       made.push_back(std::make_unique<Communicator>(tutti::local_world(node, r), settings));
+      if (team) made.back()->use_device(tutti::make_device_path(team, r, settings));
     }
     for (int r = 0; r < size; ++r) comms[r] = tutti::handles::add(std::move(made[static_cast<size_t>(r)]));
   });
@@ -410,6 +444,43 @@ tutti_result_t tutti_request_test(tutti_request_t* request) {
 
 tutti_result_t tutti_request_wait(tutti_request_t* request, int64_t limit_ns) {
   return complete("tutti_request_wait", request, limit_ns);
+}
+
+tutti_result_t tutti_comm_device(tutti_comm_t comm, int* device) {
+  bool forked = false;
+  const Communicator* found = tutti::handles::find(comm, forked);
+  if (found == nullptr) return no_communicator("tutti_comm_device", comm, forked);
+  if (device == nullptr) return fail(Result::invalid_argument, "tutti_comm_device: device is null");
+  *device = found->device() != nullptr ? found->device()->device() : TUTTI_DEVICE_NONE;
+  return TUTTI_SUCCESS;
+}
+
+tutti_result_t tutti_group_start(void) {
+  tutti::Group::start();
+  return TUTTI_SUCCESS;
+}
+
+tutti_result_t tutti_group_end(void) {
+  tutti_result_t result = TUTTI_SUCCESS;
+  const tutti_result_t caught = guarded([&] {
+    std::string text;
+    const Result r = tutti::Group::end(text);
+    if (r != Result::success) result = fail(r, std::move(text));
+  });
+  return caught != TUTTI_SUCCESS ? caught : result;
+}
+
+tutti_result_t tutti_mem_alloc(void** memory, size_t bytes, int device) {
+  return guarded([&] {
+    if (memory == nullptr) tutti::raise(Result::invalid_argument, "tutti_mem_alloc: memory is null");
+    *memory = nullptr;
+    if (bytes == 0) tutti::raise(Result::invalid_argument, "tutti_mem_alloc: 0 bytes; expected at least 1");
+    *memory = tutti::allocate_device_memory(bytes, device);
+  });
+}
+
+tutti_result_t tutti_mem_free(void* memory) {
+  return guarded([&] { tutti::free_device_memory(memory); });
 }
 
 const char* tutti_last_error(void) {

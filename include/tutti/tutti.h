@@ -103,13 +103,20 @@ typedef struct tutti_comm_config {
   int64_t timeout_ns;       /* limit of one operation; TUTTI_TIMEOUT */
   int64_t setup_timeout_ns; /* limit of creating the communicator; TUTTI_SETUP_TIMEOUT */
   const char* algorithm;    /* "ring", or "all_reduce=ring,broadcast=chain"; equal on all ranks; TUTTI_ALGO */
+  int device;               /* CUDA device of this rank: its number, TUTTI_DEVICE_AUTO or TUTTI_DEVICE_NONE; TUTTI_DEVICE */
+  const int* devices;       /* tutti_comm_create_local: the same by rank, `size` of them; NULL: `device` for all */
 } tutti_comm_config_t;
 
+/* The current CUDA device of the calling thread, if this process uses CUDA already; else none. */
+#define TUTTI_DEVICE_AUTO (-1)
+/* Host memory only. */
+#define TUTTI_DEVICE_NONE (-2)
+
 /* clang-format off */
-#define TUTTI_COMM_CONFIG_INIT { sizeof(tutti_comm_config_t), 0, 0, NULL }
+#define TUTTI_COMM_CONFIG_INIT { sizeof(tutti_comm_config_t), 0, 0, NULL, TUTTI_DEVICE_AUTO, NULL }
 /* clang-format on */
 
-/* A CUDA stream; this version works on host memory and accepts only NULL. */
+/* A CUDA stream (cudaStream_t, CUstream); NULL is the legacy default stream. Looked at for operations on device memory only. */
 typedef void* tutti_stream_t;
 
 /* ---- Set-up ---------------------------------------------------------------------------------------------------- */
@@ -154,6 +161,9 @@ TUTTI_API tutti_result_t tutti_comm_size(tutti_comm_t comm, int* size);
 /* On how many nodes the ranks are: ranks of one node share memory. */
 TUTTI_API tutti_result_t tutti_comm_node_count(tutti_comm_t comm, int* nodes);
 
+/* The CUDA device of this rank, or TUTTI_DEVICE_NONE. */
+TUTTI_API tutti_result_t tutti_comm_device(tutti_comm_t comm, int* device);
+
 /* Who is where, how each peer is reached, how much went there and how long this rank waited for it: text for people, written as by
  * tutti_describe. Not while another thread uses the communicator. */
 TUTTI_API tutti_result_t tutti_comm_describe(tutti_comm_t comm, char* text, size_t size, size_t* needed);
@@ -162,7 +172,16 @@ TUTTI_API tutti_result_t tutti_comm_describe(tutti_comm_t comm, char* text, size
  *
  * Buffers hold `count` elements of `datatype`, 0 <= count; they need no alignment and may be NULL only when count is 0.
  * `send` and `recv` are the same buffer (in place) or do not overlap. The blocking functions return when this rank's
- * result is there and its buffers may be reused; other ranks may still be working. */
+ * result is there and its buffers may be reused; other ranks may still be working.
+ *
+ * Device memory. Where a communicator has a device, buffers may be in device memory (from cudaMalloc, cuMemCreate, managed, a framework's;
+ * of this rank's device or one that it can reach): then the call enqueues the operation on `stream` and returns; the buffers may be
+ * used by what follows on that stream. The calls may be captured into CUDA graphs, and replayed any number of times, mixed with other calls.
+ * Pinned host memory goes to the device where a stream is given, else it is host memory. All ranks must use the same kind of memory in the
+ * same operation, and operations on device memory are one sequence, those on host memory another. An operation of no bytes is on
+ * the device where its stream is not NULL. Errors of kernels (deadline, mismatch, abort) are found by the next call on the communicator or
+ * by tutti_comm_query; what follows on the stream has run all the same, on undefined data.
+ * Operations of several ranks of one process must be on different streams, or in one group (tutti_group_start). */
 
 /* recv[i] on every rank = fold over all ranks r of send_r[i]. All ranks get bitwise the same result. */
 TUTTI_API tutti_result_t tutti_all_reduce(const void* send, void* recv, int64_t count,
@@ -174,12 +193,13 @@ TUTTI_API tutti_result_t tutti_broadcast(const void* send, void* recv, int64_t c
                                          tutti_datatype_t datatype, int root, tutti_comm_t comm,
                                          tutti_stream_t stream);
 
-/* Returns when all ranks have called it. */
+/* Returns when all ranks have called it; with a stream, enqueues that. */
 TUTTI_API tutti_result_t tutti_barrier(tutti_comm_t comm, tutti_stream_t stream);
 
 /* The same, without waiting: the operation runs inside calls of tutti_request_test and tutti_request_wait on any request
  * of this communicator, and inside its later collectives; operations of a communicator run in the order of their calls.
- * Up to 64 may be outstanding; one more waits for the oldest. Buffers must stay untouched until the request completes. */
+ * Up to 64 may be outstanding; one more waits for the oldest. Buffers must stay untouched until the request completes.
+ * For host memory; operations on device memory never wait, and are refused here with TUTTI_INVALID_USAGE. */
 TUTTI_API tutti_result_t tutti_all_reduce_async(const void* send, void* recv, int64_t count,
                                                 tutti_datatype_t datatype, tutti_op_t op, tutti_comm_t comm,
                                                 tutti_stream_t stream, tutti_request_t* request);
@@ -196,6 +216,23 @@ TUTTI_API tutti_result_t tutti_request_test(tutti_request_t* request);
 /* The same, but waits up to `limit_ns` nanoseconds; a negative limit means as long as the operation's own limit. Returns
  * TUTTI_IN_PROGRESS when the limit passed first: the request stays valid and the communicator usable. */
 TUTTI_API tutti_result_t tutti_request_wait(tutti_request_t* request, int64_t limit_ns);
+
+/* ---- Groups -----------------------------------------------------------------------------------------------------
+ *
+ * Calls of this thread between tutti_group_start and tutti_group_end are collected, checked at once, and begun together at the
+ * end, so that one thread can be several ranks of a communicator. Ranks on one device are then one launch, whose blocks run at the same time
+ * for certain. Calls on host memory are complete when tutti_group_end returns; those on device memory are enqueued. Groups nest: the outermost end
+ * counts. tutti_group_end returns the first error of any call; a call that is refused when it is made is not part of the group. */
+TUTTI_API tutti_result_t tutti_group_start(void);
+TUTTI_API tutti_result_t tutti_group_end(void);
+
+/* ---- Device memory ---------------------------------------------------------------------------------------------- */
+
+/* Memory of the CUDA device `device`, which other processes can map: for tutti_register, and for programs without the CUDA run-time library.
+ * Waits for the device where CUDA does. `bytes` > 0. */
+TUTTI_API tutti_result_t tutti_mem_alloc(void** memory, size_t bytes, int device);
+/* NULL is allowed. No operation may use it any more. */
+TUTTI_API tutti_result_t tutti_mem_free(void* memory);
 
 /* ---- Errors and names ------------------------------------------------------------------------------------------- */
 

@@ -112,11 +112,32 @@ class UniqueId {
   tutti_unique_id_t id_{};
 };
 
+/// Calls of this thread in its scope begin together at end(), which throws the first error of any of them. Without end(), when an exception
+/// leaves the scope, the destructor ends the group and says nothing.
+class Group {
+ public:
+  Group() { check(tutti_group_start()); }
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
+  ~Group() {
+    if (open_) static_cast<void>(tutti_group_end());
+  }
+  void end() {
+    open_ = false;
+    check(tutti_group_end());
+  }
+
+ private:
+  bool open_ = true;
+};
+
 /// Settings of a communicator; what is left as it is follows the environment (TUTTI_TIMEOUT, ...).
 struct Config {
   std::chrono::nanoseconds timeout{0};
   std::chrono::nanoseconds setup_timeout{0};
   std::string algorithm;
+  int device = TUTTI_DEVICE_AUTO;
+  std::vector<int> devices;  // create_local: by rank
 };
 
 /// An operation that has been started. Its buffers must stay untouched until it is complete, and it must end
@@ -189,6 +210,10 @@ class Communicator {
   /// All ranks inside this process; element r is rank r's, to be used by a thread of its own.
   static std::vector<Communicator> create_local(int size, const Config& config = {}) {
     const tutti_comm_config_t c = to_c(config);
+    if (!config.devices.empty() && config.devices.size() != static_cast<size_t>(size > 0 ? size : 0)) {
+      throw Exception(TUTTI_INVALID_ARGUMENT, "create_local: " + std::to_string(config.devices.size()) +
+                                                  " devices for " + std::to_string(size) + " ranks");
+    }
     std::vector<tutti_comm_t> comms(size > 0 ? static_cast<size_t>(size) : 1, nullptr);
     std::vector<Communicator> result;
     result.reserve(comms.size());
@@ -239,6 +264,13 @@ class Communicator {
     return value;
   }
 
+  /// The CUDA device of this rank, or TUTTI_DEVICE_NONE.
+  int device() const {
+    int value = 0;
+    check(tutti_comm_device(comm_, &value));
+    return value;
+  }
+
   /// Throws the error that poisoned the communicator, if there is one.
   void query() const { check(tutti_comm_query(comm_)); }
   void abort() { check(tutti_comm_abort(comm_)); }
@@ -280,17 +312,18 @@ class Communicator {
     return broadcast_async(data.data(), data.data(), count_of(data), datatype_of<T>(), root);
   }
 
-  void barrier() { check(tutti_barrier(comm_, nullptr)); }
+  void barrier(tutti_stream_t stream = nullptr) { check(tutti_barrier(comm_, stream)); }
   Request barrier_async() {
     tutti_request_t request = nullptr;
     check(tutti_barrier_async(comm_, nullptr, &request));
     return Request(request);
   }
 
-  // Untyped calls, for float16, bfloat16 and types known at run time only.
+  // Untyped calls, for float16, bfloat16, types known at run time only, and device memory, where `stream` counts.
 
-  void all_reduce(const void* send, void* recv, int64_t count, tutti_datatype_t datatype, tutti_op_t op) {
-    check(tutti_all_reduce(send, recv, count, datatype, op, comm_, nullptr));
+  void all_reduce(const void* send, void* recv, int64_t count, tutti_datatype_t datatype, tutti_op_t op,
+                  tutti_stream_t stream = nullptr) {
+    check(tutti_all_reduce(send, recv, count, datatype, op, comm_, stream));
   }
   Request all_reduce_async(const void* send, void* recv, int64_t count, tutti_datatype_t datatype,
                            tutti_op_t op) {
@@ -298,8 +331,9 @@ class Communicator {
     check(tutti_all_reduce_async(send, recv, count, datatype, op, comm_, nullptr, &request));
     return Request(request);
   }
-  void broadcast(const void* send, void* recv, int64_t count, tutti_datatype_t datatype, int root) {
-    check(tutti_broadcast(send, recv, count, datatype, root, comm_, nullptr));
+  void broadcast(const void* send, void* recv, int64_t count, tutti_datatype_t datatype, int root,
+                 tutti_stream_t stream = nullptr) {
+    check(tutti_broadcast(send, recv, count, datatype, root, comm_, stream));
   }
   Request broadcast_async(const void* send, void* recv, int64_t count, tutti_datatype_t datatype, int root) {
     tutti_request_t request = nullptr;
@@ -315,6 +349,8 @@ class Communicator {
     c.timeout_ns = static_cast<int64_t>(config.timeout.count());
     c.setup_timeout_ns = static_cast<int64_t>(config.setup_timeout.count());
     c.algorithm = config.algorithm.empty() ? nullptr : config.algorithm.c_str();
+    c.device = config.device;
+    c.devices = config.devices.empty() ? nullptr : config.devices.data();
     return c;
   }
 

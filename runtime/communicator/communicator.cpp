@@ -70,6 +70,8 @@ Communicator::Communicator(std::unique_ptr<World> world, const Settings& setting
 }
 
 Communicator::~Communicator() {
+  // Operations on the device have the buffers until they end.
+  device_.reset();
   give_up();
   // Peers that still wait for this rank learn that it has left.
   publish(endpoint_.self().retired->closed, 1);
@@ -154,10 +156,14 @@ void Communicator::bind_operation(const Call& call, const void* send, void* recv
   operation.store = call.bytes() >= kStreamingBytes ? reduce::Store::streaming : reduce::Store::cached;
 }
 
-Result Communicator::begin(const Call& call, const void* send, void* recv, uint64_t& ticket) {
+Result Communicator::check_on_host(const Call& call, const void* send, const void* recv) {
   if (poisoned_ != Result::success || abort_.raised()) [[unlikely]]
     return adopt_poison();
-  if (const Result checked = check_call(call, send, recv); checked != Result::success) [[unlikely]]
+  return check_call(call, send, recv);
+}
+
+Result Communicator::begin(const Call& call, const void* send, void* recv, uint64_t& ticket) {
+  if (const Result checked = check_on_host(call, send, recv); checked != Result::success) [[unlikely]]
     return checked;
   if (tail_ - head_ == kMaxOutstanding) {
     if (const Result freed = finish(head_); freed != Result::success) return freed;

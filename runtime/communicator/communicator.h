@@ -19,6 +19,7 @@
 
 #include "collectives/executors/host/interpreter.h"
 #include "core/wait_loop.h"
+#include "runtime/communicator/device_path.h"
 #include "runtime/communicator/settings.h"
 #include "runtime/communicator/signature.h"
 #include "runtime/communicator/world.h"
@@ -46,6 +47,22 @@ class Communicator {
 
   /// The same without waiting.
   Result test(uint64_t ticket);
+
+  /// What begin() refuses, without beginning.
+  Result check_on_host(const Call& call, const void* send, const void* recv);
+
+  // Operations on device memory: a sequence of their own, beside those on host memory.
+  void use_device(std::unique_ptr<DevicePath> device) { device_ = std::move(device); }
+  DevicePath* device() const { return device_.get(); }
+  /// True where the call works on device memory: Not success: buffers that do not go together.
+  Result choose_place(const Call& call, const void* send, const void* recv, const void* stream,
+                      bool& on_device);
+  /// What must be right before an operation on the device is enqueued: not poisoned, usable arguments.
+  Result check_on_device(const Call& call, const void* send, const void* recv);
+  /// Enqueues it on `stream`.
+  Result run_on_device(const Call& call, const void* send, void* recv, void* stream);
+  /// An operation on the device could not be enqueued though others may be waiting for it.
+  Result device_failed(const Call& call, const std::string& problem);
 
   /// begin() and finish().
   Result run(const Call& call, const void* send, void* recv) {
@@ -95,6 +112,7 @@ class Communicator {
   Result refuse(Result code, const Call& call, const std::string& what);
   Result check_call(const Call& call, const void* send, const void* recv);
   Result check_wait(uint64_t waited_ticks, uint64_t ticket);
+  Result look_for_device_failure();
   Result poison(Result code, const std::string& what);
   Result adopt_poison();
   void give_up();
@@ -124,6 +142,7 @@ class Communicator {
   const Pending& head() const { return queue_[head_ % kMaxOutstanding]; }
 
   std::unique_ptr<World> world_;
+  std::unique_ptr<DevicePath> device_;  // null: host memory only
   Settings settings_;
   host::Endpoint endpoint_;
   std::vector<Poller*> pollers_;

@@ -289,6 +289,7 @@ Result Communicator::poison(Result code, const std::string& what) {
 /// Nobody uses the buffers of an operation that this rank returns from with an error.
 void Communicator::give_up() {
   if (running_) interpreter_.withdraw();
+  if (device_) device_->give_up();
 }
 
 Result Communicator::adopt_poison() {
@@ -314,10 +315,14 @@ void Communicator::spread(Result code, const std::string& what) {
 
 void Communicator::abort() {
   spread(Result::aborted, fmt::format("{} aborted the communicator", rank_text(rank())));
+  if (device_) device_->give_up();
 }
 
 Result Communicator::query() {
-  if (poisoned_ != Result::success || abort_.raised()) return adopt_poison();
+  if (const Result failed = look_for_device_failure(); failed != Result::success) return failed;
+  // Nobody waits for operations on a device, so nobody else would notice.
+  const int lost = device_ ? first_lost() : -1;
+  if (lost >= 0 && has_ended(lost)) return poison(Result::peer_lost, lost_text(lost));
   return Result::success;
 }
 

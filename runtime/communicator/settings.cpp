@@ -58,7 +58,13 @@ Settings make_settings(const Environment& environment, const Overrides& override
   s.ports = environment.text(Variable::port_range);
   s.node_id = environment.text(Variable::node_id);
   s.ucx_put = environment.choice<UcxPut>(Variable::ucx_put);
-  s.device = device_of(environment);
+  if (overrides.device < kDeviceNone) {
+    raise(Result::invalid_argument,
+          "config.device is {}; expected the number of a CUDA device, TUTTI_DEVICE_AUTO (-1) or "
+          "TUTTI_DEVICE_NONE (-2)",
+          overrides.device);
+  }
+  s.device = overrides.device != kDeviceAutomatic ? overrides.device : device_of(environment);
   s.ctas = static_cast<int>(environment.integer(Variable::ctas));
   s.device_comms = static_cast<int>(environment.integer(Variable::device_comms));
   s.device_scratch_bytes = environment.size(Variable::device_scratch_bytes);

@@ -40,6 +40,7 @@ struct Overrides {
   int64_t timeout_ns = 0;
   int64_t setup_timeout_ns = 0;
   std::string algorithm;
+  int device = kDeviceAutomatic;
 };
 
 /// Throws Error(invalid_argument) naming the variable or field, its value and what is allowed.

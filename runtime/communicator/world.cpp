@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "runtime/bootstrap/parcels.h"
 #include "runtime/bootstrap/rendezvous.h"
+#include "runtime/device.h"
 #ifdef TUTTI_HAVE_UCX
 #include "transports/ucx/ucx.h"
 #endif
@@ -87,10 +89,24 @@ void find_places(World& world, const Settings& settings) {
   }
 }
 
+/// Between nodes there is no way from device to device; a rank that asks for a device by number is told so.
+void find_devices(World& world, const UniqueId& id, const Settings& settings) {
+  if (world.placement.node_count() > 1) {
+    if (settings.device < 0) return;
+    raise(Result::unsupported,
+          "rank {}: device {} was asked for, and the ranks are on {} nodes; operations on device memory need "
+          "all ranks on one node",
+          world.rank, settings.device, world.placement.node_count());
+  }
+  ParcelExchange parcels(id, world.place(), world.ranks(), settings.setup_timeout_ns);
+  world.devices = join_devices(world.rank, settings, parcels);
+}
+
 void join_others(World& world, const UniqueId& id, const Settings& settings) {
   find_places(world, settings);
   meet_on_node(world, id, settings);
   if (world.placement.node_count() > 1) open_ports(world, settings);
+  find_devices(world, id, settings);
   // Nobody starts before everybody can be reached.
   world.crowd = Crowd::from(world.control->all_gather(Crowd::describe_self()), world.rank);
 }
@@ -139,7 +155,12 @@ std::unique_ptr<World> local_world(const std::shared_ptr<Node>& node, int rank) 
 
 std::unique_ptr<World> join_world(const UniqueId& id, int rank, int size, const Settings& settings) {
   id.check();
-  if (size == 1) return local_world(make_local_node(1, settings.scratch_bytes), 0);
+  if (size == 1) {
+    auto alone = local_world(make_local_node(1, settings.scratch_bytes), 0);
+    if (const int device = wanted_device(settings); device >= 0)
+      alone->devices = make_local_devices({device}, settings);
+    return alone;
+  }
   auto world = std::make_unique<World>();
   world->rank = rank;
   world->control = Control::join(id, {.rank = rank,

@@ -17,6 +17,8 @@
 
 namespace tutti {
 
+struct DeviceTeam;
+
 /// Members are destroyed from the last to the first: ports before the windows they write to, and the control tree at the end.
 struct World {
   int rank = 0;
@@ -28,7 +30,8 @@ struct World {
   std::shared_ptr<Node> node;        // the ranks of this node, by place
   std::vector<Inbox> inboxes;        // by rank; none on one node
   std::unique_ptr<PortTransport> transport;
-  std::vector<Port*> ports;  // by rank; null for the ranks of this node
+  std::vector<Port*> ports;             // by rank; null for the ranks of this node
+  std::shared_ptr<DeviceTeam> devices;  // null: host memory only
 
   int ranks() const { return placement.size(); }
   /// Of a rank among the ranks of its node.

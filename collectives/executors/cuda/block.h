@@ -10,9 +10,12 @@
 #if defined(__CUDACC__)
 #define TUTTI_DEVICE __device__
 #define TUTTI_DEVICE_INLINE __device__ __forceinline__
+/// A real call: what few threads run keeps out of the registers of those that move data.
+#define TUTTI_DEVICE_CALL __device__ __noinline__
 #else
 #define TUTTI_DEVICE
 #define TUTTI_DEVICE_INLINE inline __attribute__((always_inline))
+#define TUTTI_DEVICE_CALL
 #include <sched.h>
 
 #include "core/sync.h"

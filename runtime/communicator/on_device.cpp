@@ -1,0 +1,83 @@
+// Operations on device memory, as far as the communicator is concerned: which calls they are, and what their errors mean.
+#include <fmt/format.h>
+
+#include "runtime/communicator/communicator.h"
+
+namespace tutti {
+
+namespace {
+
+const char* name_of(Place place) {
+  constexpr const char* kNames[] = {"pageable host memory", "pinned host memory", "device memory",
+                                    "memory unknown to CUDA"};
+  return kNames[static_cast<size_t>(place)];
+}
+
+}  // namespace
+
+Result Communicator::choose_place(const Call& call, const void* send, const void* recv, const void* stream,
+                                  bool& on_device) {
+  on_device = false;
+  if (device_ == nullptr) {
+    if (stream == nullptr) return Result::success;
+    return refuse(Result::unsupported, call,
+                  "a stream was given, and this communicator has no device; expected a null stream, or a "
+                  "communicator made with "
+                  "a device (config.device, TUTTI_DEVICE)");
+  }
+  // Nothing to look at, and every rank must choose alike.
+  if (call.bytes() == 0) {
+    on_device = stream != nullptr;
+    return Result::success;
+  }
+  const bool sends = send != nullptr && (call.collective == Collective::all_reduce || call.root == rank());
+  const Place to = device_->place_of(recv);
+  const Place from = sends ? device_->place_of(send) : to;
+  if (to == Place::unknown || from == Place::unknown) {
+    return refuse(Result::system_error, call,
+                  fmt::format("the CUDA driver does not say what the {} buffer is",
+                              to == Place::unknown ? "receive" : "send"));
+  }
+  if ((to == Place::device) != (from == Place::device)) {
+    return refuse(Result::invalid_argument, call,
+                  fmt::format("the send buffer is {} and the receive buffer {}; expected both in device "
+                              "memory or both on the host",
+                              name_of(from), name_of(to)));
+  }
+  if (to != Place::device && stream != nullptr && (to == Place::host || from == Place::host)) {
+    return refuse(
+        Result::invalid_argument, call,
+        fmt::format(
+            "a stream was given, and the {} buffer is pageable host memory, which no device can reach",
+            to == Place::host ? "receive" : "send"));
+  }
+  on_device = to == Place::device || stream != nullptr;
+  return Result::success;
+}
+
+Result Communicator::check_on_device(const Call& call, const void* send, const void* recv) {
+  if (const Result failed = look_for_device_failure(); failed != Result::success) return failed;
+  return check_call(call, send, recv);
+}
+
+Result Communicator::run_on_device(const Call& call, const void* send, void* recv, void* stream) {
+  if (const Result checked = check_on_device(call, send, recv); checked != Result::success) return checked;
+  std::string problem;
+  const Result enqueued = device_->enqueue(call, send, recv, stream, problem);
+  return enqueued == Result::success ? enqueued : device_failed(call, problem);
+}
+
+Result Communicator::device_failed(const Call& call, const std::string& problem) {
+  return poison(Result::system_error,
+                fmt::format("{}: {}: {}", rank_text(rank()), tutti::describe(call), problem));
+}
+
+/// Errors of kernels are found late, by the next call or query, and stay.
+Result Communicator::look_for_device_failure() {
+  if (poisoned_ != Result::success || abort_.raised()) return adopt_poison();
+  if (device_ == nullptr) return Result::success;
+  const auto failure = device_->failure();
+  return failure ? poison(failure->code, failure->text) : Result::success;
+}
+
+}  // namespace tutti

@@ -1,0 +1,46 @@
+// What the rest of the runtime may ask of devices. Where CUDA is not built in, the answers say so (device_none.cpp).
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/communicator/device_path.h"
+#include "runtime/communicator/settings.h"
+
+namespace tutti {
+
+struct DeviceTeam;
+class ParcelExchange;
+
+/// The device that the settings ask for; negative: none.
+int wanted_device(const Settings& settings);
+
+/// Ranks that are threads of this process; `devices` by rank. Throws Error.
+std::shared_ptr<DeviceTeam> make_local_devices(const std::vector<int>& devices, const Settings& settings);
+/// Rank `rank` of ranks that are processes of one node. Collective. Null where no rank has a device. Throws Error.
+std::shared_ptr<DeviceTeam> join_devices(int rank, const Settings& settings, ParcelExchange& parcels);
+
+std::unique_ptr<DevicePath> make_device_path(const std::shared_ptr<DeviceTeam>& team, int rank,
+                                             const Settings& settings);
+
+/// One call of a group on device memory.
+struct DeviceCall {
+  DevicePath* path = nullptr;
+  Call call;
+  const void* send = nullptr;
+  void* recv = nullptr;
+  void* stream = nullptr;
+  Result result = Result::success;  // out
+  std::string problem;              // out
+};
+/// Enqueues the calls, at most one of each rank: those on one device as one launch, where that is possible.
+void enqueue_together(std::span<DeviceCall> calls);
+
+/// tutti_mem_alloc and tutti_mem_free. Throw Error. Thread-safe.
+void* allocate_device_memory(size_t bytes, int device);
+void free_device_memory(void* memory);
+
+}  // namespace tutti

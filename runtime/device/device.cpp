@@ -1,0 +1,154 @@
+// What the rest of the runtime may ask of devices (runtime/device.h), with CUDA.
+#include "runtime/device.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "runtime/device/device_communicator.h"
+#include "runtime/device/named_range.h"
+
+namespace tutti {
+
+namespace {
+
+/// Ranks whose operations are one launch.
+struct Bunch {
+  DeviceCommunicator* first = nullptr;
+  CUfunction kernel = nullptr;
+  CUstream stream = nullptr;
+  cuda::Launch launch{};
+  unsigned blocks = 0;
+  std::vector<DeviceCall*> calls;
+
+  bool takes(const DeviceCommunicator& comm, const DeviceCommunicator::Prepared& prepared) const {
+    return first->device() == comm.device() && kernel == prepared.kernel &&
+           launch.ranks < cuda::kLaunchRanks &&
+           blocks + prepared.blocks <= static_cast<unsigned>(first->kernels().resident_blocks());
+  }
+  void add(DeviceCall& call, DeviceCommunicator::Prepared prepared) {
+    prepared.arguments.first_block = blocks;
+    launch.rank[launch.ranks++] = prepared.arguments;
+    blocks += prepared.blocks;
+    calls.push_back(&call);
+  }
+};
+
+DeviceCommunicator& communicator_of(const DeviceCall& call) {
+  return static_cast<DeviceCommunicator&>(*call.path);
+}
+
+std::vector<Bunch> bunches_of(std::span<DeviceCall> calls) {
+  std::vector<Bunch> bunches;
+  for (DeviceCall& call : calls) {
+    DeviceCommunicator& comm = communicator_of(call);
+    const DeviceCommunicator::Prepared prepared = comm.prepare(call.call, call.send, call.recv);
+    auto bunch =
+        std::find_if(bunches.begin(), bunches.end(), [&](const Bunch& b) { return b.takes(comm, prepared); });
+    if (bunch == bunches.end()) {
+      bunch = bunches.insert(bunches.end(), Bunch());
+      bunch->first = &comm;
+      bunch->kernel = prepared.kernel;
+      bunch->stream = static_cast<CUstream>(call.stream);
+    }
+    bunch->add(call, prepared);
+  }
+  return bunches;
+}
+
+/// The launch goes to the first rank's stream: behind what the other streams hold, and before what follows there.
+CUresult launch(Bunch& bunch) {
+  const cuda::ContextGuard guard(bunch.first->cuda_device());
+  const NamedRange range(bunch.calls.front()->call.collective);
+  for (const DeviceCall* call : bunch.calls) {
+    const CUresult joined = communicator_of(*call).join(static_cast<CUstream>(call->stream), bunch.stream);
+    if (joined != CUDA_SUCCESS) return joined;
+  }
+  const bool cooperative = bunch.calls.size() > 1 && bunch.first->cuda_device().facts().cooperative_launch;
+  const CUresult enqueued =
+      cuda::enqueue(bunch.first->kernels(), bunch.kernel, bunch.launch, bunch.blocks, bunch.stream,
+                    cooperative ? cuda::Residency::cooperative : cuda::Residency::by_caller);
+  if (enqueued != CUDA_SUCCESS) return enqueued;
+  for (const DeviceCall* call : bunch.calls) {
+    const CUresult parted = communicator_of(*call).part(bunch.stream, static_cast<CUstream>(call->stream));
+    if (parted != CUDA_SUCCESS) return parted;
+  }
+  return CUDA_SUCCESS;
+}
+
+/// What tutti_mem_alloc has given out.
+struct Allocations {
+  std::mutex mutex;
+  std::map<void*, cuda::DeviceMemory> by_address;
+};
+Allocations& allocations() {
+  static Allocations all;
+  return all;
+}
+
+}  // namespace
+
+int wanted_device(const Settings& settings) {
+  if (settings.device == kDeviceNone) return DeviceOffer::kNone;
+  if (settings.device == kDeviceAutomatic) return cuda::current_device();
+  return settings.device;
+}
+
+std::shared_ptr<DeviceTeam> make_local_devices(const std::vector<int>& devices, const Settings& settings) {
+  if (devices.size() > cuda::kMostDeviceRanks) {
+    raise(Result::unsupported, "{} ranks with devices in one process; expected at most {}", devices.size(),
+          cuda::kMostDeviceRanks);
+  }
+  return make_local_team(devices, settings);
+}
+
+std::shared_ptr<DeviceTeam> join_devices(int rank, const Settings& settings, ParcelExchange& parcels) {
+  return join_team(rank, wanted_device(settings), settings,
+                   [&](Parcel mine) { return parcels.exchange(std::move(mine)); });
+}
+
+std::unique_ptr<DevicePath> make_device_path(const std::shared_ptr<DeviceTeam>& team, int rank,
+                                             const Settings& settings) {
+  return std::make_unique<DeviceCommunicator>(team, rank, settings);
+}
+
+void enqueue_together(std::span<DeviceCall> calls) {
+  for (Bunch& bunch : bunches_of(calls)) {
+    const CUresult launched = launch(bunch);
+    if (launched == CUDA_SUCCESS) continue;
+    for (DeviceCall* call : bunch.calls) {
+      call->result = Result::system_error;
+      call->problem =
+          fmt::format("launching {} blocks of {} ranks on device {}: {}", bunch.blocks, bunch.calls.size(),
+                      bunch.first->device(), bunch.first->cuda_device().driver().text(launched));
+    }
+  }
+}
+
+void* allocate_device_memory(size_t bytes, int device) {
+  cuda::DeviceMemory memory(cuda::Device::open(device), bytes);
+  void* address = memory.as<void>();
+  const std::lock_guard lock(allocations().mutex);
+  allocations().by_address.emplace(address, std::move(memory));
+  return address;
+}
+
+void free_device_memory(void* memory) {
+  if (memory == nullptr) return;
+  cuda::DeviceMemory freed;
+  {
+    const std::lock_guard lock(allocations().mutex);
+    const auto found = allocations().by_address.find(memory);
+    if (found == allocations().by_address.end())
+      raise(Result::invalid_argument,
+            "tutti_mem_free: {} is not memory of tutti_mem_alloc, or was freed before", memory);
+    freed = std::move(found->second);
+    allocations().by_address.erase(found);
+  }
+}
+
+}  // namespace tutti

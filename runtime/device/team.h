@@ -1,0 +1,75 @@
+// The ranks of a communicator on their devices: windows, pinned words, kernels, and what they agreed on.
+//
+// Made in two ways, like Node (runtime/bootstrap/node.h): inside one process for all ranks at once, whose windows then are plain pointers to
+// one another; or by exchange between processes, where each has its own window and imports those of the others. Everything that allocates
+// happens here, at set-up, while no kernel of this communicator runs.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "collectives/executors/cuda/executor.h"
+#include "runtime/bootstrap/parcels.h"
+#include "runtime/communicator/settings.h"
+#include "transports/cuda_ipc/memory.h"
+#include "transports/cuda_ipc/sharing.h"
+
+namespace tutti {
+
+/// One rank, as far as this process has to do with it.
+struct DeviceMember {
+  cuda::DevicePtr device;
+  std::shared_ptr<const cuda::Kernels> kernels;
+  cuda::DeviceMemory window;    // as transports/cuda_ipc/window.h maps it
+  cuda::DeviceMemory state;     // DeviceRank | PartState[parts]
+  cuda::PinnedMemory words;     // HostWords
+  cuda::Imported imported;      // another process's window
+  std::byte* mapped = nullptr;  // its window, as this process's devices see it
+};
+
+/// What every rank tells the others before anything is allocated.
+struct DeviceOffer {
+  static constexpr int kNone = -1;
+  int ordinal = kNone;  // in its own process; kNone: the rank has no device
+  std::array<uint8_t, 16> uuid{};
+  int resident_blocks = 0;
+
+  std::string bytes() const;
+  /// Throws Error(system_error) naming the rank where the bytes are damaged.
+  static DeviceOffer parse(const std::string& bytes, int rank);
+};
+
+struct DeviceTeam {
+  std::vector<DeviceMember> members;  // by rank
+  cuda::DeviceLayout layout;
+  cuda::Scope scope = cuda::Scope::system;  // device: all ranks are on one GPU
+  bool one_process = false;
+
+  int ranks() const { return static_cast<int>(members.size()); }
+  cuda::DeviceRank* rank_state(int rank) const {
+    return members[static_cast<size_t>(rank)].state.as<cuda::DeviceRank>();
+  }
+  /// kStamps of them.
+  CUdeviceptr stamps(int rank) const;
+  cuda::HostWords& words(int rank) const {
+    return *members[static_cast<size_t>(rank)].words.as<cuda::HostWords>();
+  }
+};
+
+/// The number of parts, and the scratch, that all ranks can have at a time; throws Error(unsupported) where a device cannot run all ranks at once.
+cuda::DeviceLayout agree_on_layout(const std::vector<DeviceOffer>& offers, const Settings& settings);
+
+/// How a rank gives all others of its node a parcel, and gets theirs, by rank. Collective.
+using Exchange = std::function<std::vector<Parcel>(Parcel mine)>;
+
+/// Ranks that are threads of this process; `ordinals` by rank.
+std::shared_ptr<DeviceTeam> make_local_team(const std::vector<int>& ordinals, const Settings& settings);
+
+/// Rank `rank` of ranks that are processes of one node, with device `ordinal` (DeviceOffer::kNone: none). Collective. Null where no rank has a
+/// device. Throws Error where only some have one.
+std::shared_ptr<DeviceTeam> join_team(int rank, int ordinal, const Settings& settings,
+                                      const Exchange& exchange);
+
+}  // namespace tutti

@@ -1,0 +1,40 @@
+// A build without CUDA.
+#include "core/error.h"
+#include "runtime/device.h"
+
+namespace tutti {
+
+struct DeviceTeam {};
+
+namespace {
+[[noreturn]] void refuse() {
+  raise(Result::unsupported,
+        "this build of Tutti has no CUDA; build it with TUTTI_CUDA=ON where the CUDA toolkit is installed");
+}
+}  // namespace
+
+int wanted_device(const Settings& settings) {
+  if (settings.device >= 0) refuse();
+  return kDeviceNone;
+}
+std::shared_ptr<DeviceTeam> make_local_devices(const std::vector<int>&, const Settings&) {
+  refuse();
+}
+std::shared_ptr<DeviceTeam> join_devices(int, const Settings& settings, ParcelExchange&) {
+  static_cast<void>(wanted_device(settings));
+  return nullptr;
+}
+std::unique_ptr<DevicePath> make_device_path(const std::shared_ptr<DeviceTeam>&, int, const Settings&) {
+  refuse();
+}
+void enqueue_together(std::span<DeviceCall>) {
+  refuse();
+}
+void* allocate_device_memory(size_t, int) {
+  refuse();
+}
+void free_device_memory(void* memory) {
+  if (memory != nullptr) refuse();
+}
+
+}  // namespace tutti

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Compiles kernels to a fat binary and keeps what the assembler says of registers and spills. Called by the build.
+#
+# nvcc is slow and ccache does not know fat binaries, so results are kept in a folder of their own, under a name made from all that they
+# depend on: nvcc's version, its arguments, and every header that device code can include.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+(($# >= 4)) || die 'usage: scripts/compile_kernels.sh NVCC IMAGE RESOURCES NVCC-ARGUMENT...'
+nvcc=$1 image=$2 resources=$3
+shift 3
+cache=${TUTTI_KERNEL_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/tutti-kernels}
+
+key() {
+  {
+    "$nvcc" --version
+    printf '%s\n' "${@//$repo_root/.}"
+    cd "$repo_root"
+    find collectives/executors/cuda collectives/plan core transports \( -name '*.h' -o -name '*.cu' \) -print0 | sort -z |
+      xargs -0 sha256sum
+  } | sha256sum | cut -d' ' -f1
+}
+
+kept=$cache/$(key "$@")
+if [[ -f $kept.fatbin && -f $kept.resources ]]; then
+  cp "$kept.fatbin" "$image"
+  cp "$kept.resources" "$resources"
+  exit
+fi
+if ! "$nvcc" -fatbin -Xptxas -v -o "$image" "$@" >"$resources" 2>&1; then
+  cat "$resources" >&2
+  rm -f "$image"
+  exit 1
+fi
+# What is not about resources is a warning that somebody should see.
+grep -vE '^(ptxas info|    [0-9]+ bytes stack frame)|^$' "$resources" >&2 || true
+# Another build may be at the same work: whole files appear, or nothing.
+if mkdir -p "$cache" 2>/dev/null && cp "$image" "$kept.$$" 2>/dev/null && cp "$resources" "$kept.$$.resources" 2>/dev/null; then
+  mv "$kept.$$.resources" "$kept.resources"
+  mv "$kept.$$" "$kept.fatbin"
+fi
