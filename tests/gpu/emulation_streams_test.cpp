@@ -175,7 +175,9 @@ TEST_CASE("emulation: kernels that have no room wait for it") {
     // All together or not at all.
     Word here{0};
     Word open{1};
-    REQUIRE(in.launch("gate", second, GateParameters{&here, &open}, kRoomForBlocks, true) == CUDA_SUCCESS);
+    Word gone{0};
+    REQUIRE(in.launch("gate", second, GateParameters{&here, &open, &gone}, kRoomForBlocks, true) ==
+            CUDA_SUCCESS);
     CHECK(in.cuda.cuStreamQuery(second) == CUDA_ERROR_NOT_READY);
     CHECK(here.load() == 0);
     one.open();

@@ -92,6 +92,7 @@ inline bool await(const Word& word, uint32_t value) {
 struct GateParameters {
   Word* here;
   const Word* open;
+  Word* gone;  ///< raised by the last access to any of these
 };
 
 inline void gate_kernel(const tutti::emulation::EmulatedBlock& at, void** parameters) {
@@ -99,6 +100,7 @@ inline void gate_kernel(const tutti::emulation::EmulatedBlock& at, void** parame
   if (at.thread != 0) return;
   gate.here->fetch_add(1);
   await(*gate.open, 1);
+  gate.gone->fetch_add(1);
 }
 
 /// to[i] = to[i] * factor + add
@@ -215,17 +217,17 @@ class InContext {
   int device_;
 };
 
-/// A gate kernel that has begun on a stream, and ends when it is opened (or this object ends).
+/// A gate kernel that has begun on a stream, and ends when it is opened (or this object ends, which waits for it).
 class Gate {
  public:
   Gate(const InContext& in, CUstream on, unsigned blocks = 1) : blocks_(blocks) {
-    REQUIRE(in.launch("gate", on, GateParameters{&here_, &open_}, blocks) == CUDA_SUCCESS);
+    REQUIRE(in.launch("gate", on, GateParameters{&here_, &open_, &gone_}, blocks) == CUDA_SUCCESS);
   }
   Gate(const Gate&) = delete;
   Gate& operator=(const Gate&) = delete;
   ~Gate() {
     open();
-    await(here_, blocks_);
+    await(gone_, blocks_);
   }
 
   bool await_begin() const { return await(here_, blocks_); }
@@ -236,6 +238,7 @@ class Gate {
   unsigned blocks_;
   Word here_{0};
   Word open_{0};
+  Word gone_{0};
 };
 
 /// Can the program read a byte there? Asked of the kernel, which does not crash.
