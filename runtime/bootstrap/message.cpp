@@ -34,7 +34,7 @@ Parsed parse_message(const unsigned char* bytes, size_t size) {
 }
 
 bool send_message(int socket, const MessageHeader& header, const std::string& text,
-                  const std::vector<int>& descriptors) {
+                  const std::vector<int>& descriptors, int flags) {
   MessageHeader full = header;
   const size_t length = std::min(text.size(), kMaxMessageText);
   full.text_size = static_cast<uint32_t>(length);
@@ -55,7 +55,7 @@ bool send_message(int socket, const MessageHeader& header, const std::string& te
   }
   ssize_t sent = 0;
   do {
-    sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+    sent = sendmsg(socket, &message, MSG_NOSIGNAL | flags);
   } while (sent < 0 && errno == EINTR);
   return sent >= 0;
 }
@@ -71,9 +71,12 @@ Parsed receive_message(int socket) {
   message.msg_control = control;
   message.msg_controllen = sizeof(control);
   ssize_t got = 0;
+  // A peer that closes with something unread resets the connection, which is said once before what it has sent comes.
+  bool was_reset = false;
   do {
+    was_reset = got < 0 && errno == ECONNRESET;
     got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-  } while (got < 0 && errno == EINTR);
+  } while (got < 0 && (errno == EINTR || (errno == ECONNRESET && !was_reset)));
 
   // Descriptors are taken over first, so that they are closed whatever the message is.
   std::vector<Descriptor> descriptors;
@@ -94,12 +97,31 @@ Parsed receive_message(int socket) {
     return parsed;
   }
   if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
-    parsed.problem = "an oversized message";
+    parsed.problem = (message.msg_flags & MSG_TRUNC) != 0
+                         ? "an oversized message"
+                         : fmt::format(
+                               "more descriptors than this process can take (at most {} in a message; "
+                               "{} came; 'ulimit -n' is the limit of open files)",
+                               kMaxMessageDescriptors, descriptors.size());
     return parsed;
   }
   parsed = parse_message(bytes, static_cast<size_t>(got));
   parsed.message.descriptors = std::move(descriptors);
   return parsed;
+}
+
+MessageHeader error_header(Result code) {
+  MessageHeader header;
+  header.type = MessageType::error;
+  header.code = static_cast<int32_t>(code);
+  return header;
+}
+
+Error error_of(const Message& message) {
+  const int32_t code = message.header.code;
+  const bool known = code >= static_cast<int32_t>(Result::invalid_argument) &&
+                     code <= static_cast<int32_t>(Result::internal_error);
+  return {known ? static_cast<Result>(code) : Result::internal_error, message.text};
 }
 
 }  // namespace tutti
