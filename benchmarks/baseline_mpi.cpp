@@ -17,7 +17,7 @@
 namespace tutti::bench {
 
 std::string mpi_cannot(const CollectiveInfo& collective, const Call& call) {
-  if (call.datatype == TUTTI_FLOAT16 || call.datatype == TUTTI_BFLOAT16) {
+  if (call.datatype == TUTTI_FLOAT16 || call.datatype == TUTTI_BFLOAT16 || call.datatype > TUTTI_FLOAT64) {
     return fmt::format("MPI has no {}", tutti_datatype_name(call.datatype));
   }
   if (collective.has_op() && call.op == TUTTI_AVG) return "MPI has no average";

@@ -1,7 +1,8 @@
-// Elements of all types, from and to numbers. The two 16-bit formats are converted here bit by bit: the checks of a
+// Elements of all types, from and to numbers. The floats of 16 and 8 bits are converted here bit by bit: the checks of a
 // benchmark must not rest on the code that they check.
 #include "benchmarks/elements.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -17,9 +18,9 @@ struct Format {
 };
 
 constexpr Format kFormats[] = {
-    {7, true, 0},        {8, false, 0},     {15, true, 0},       {16, false, 0},
-    {31, true, 0},       {32, false, 0},    {63, true, 0},       {63, false, 0},
-    {11, true, 0x1p-10}, {8, true, 0x1p-7}, {24, true, 0x1p-23}, {53, true, 0x1p-52},
+    {7, true, 0},        {8, false, 0},       {15, true, 0},     {16, false, 0},      {31, true, 0},
+    {32, false, 0},      {63, true, 0},       {63, false, 0},    {11, true, 0x1p-10}, {8, true, 0x1p-7},
+    {24, true, 0x1p-23}, {53, true, 0x1p-52}, {4, true, 0x1p-3}, {3, true, 0x1p-2},
 };
 
 const Format& format_of(tutti_datatype_t datatype) {
@@ -38,29 +39,44 @@ T load(const std::byte* element) {
   return value;
 }
 
-/// A 16-bit format with `mantissa` explicit bits and the given exponent bias: normal numbers and zero.
-uint16_t to_16_bits(double value, int mantissa, int bias) {
-  const uint16_t sign = std::signbit(value) ? 0x8000 : 0;
-  if (value == 0) return sign;
-  int exponent = 0;
-  const double fraction = std::frexp(std::fabs(value), &exponent);  // in [1/2, 1)
+/// A format of 16 or 8 bits: `mantissa` explicit digits, and an exponent with this bias. Behind the largest finite number come infinity, if
+/// there is one, and NaN.
+struct SmallFloat {
+  int bits;
+  int mantissa;
+  int bias;
+  int largest;
+  bool has_infinity;
+};
+constexpr SmallFloat kFloat16{16, 10, 15, 0x7bff, true};
+constexpr SmallFloat kBFloat16{16, 7, 127, 0x7f7f, true};
+constexpr SmallFloat kE4m3{8, 3, 7, 0x7e, false};
+constexpr SmallFloat kE5m2{8, 2, 15, 0x7b, true};
+
+uint16_t to_small(double value, const SmallFloat& format) {
+  const int sign = std::signbit(value) ? 1 << (format.bits - 1) : 0;
+  if (value == 0) return static_cast<uint16_t>(sign);
+  const int least = 1 - format.bias;
+  const int exponent = std::max(std::ilogb(value), least);
   // nearbyint rounds to nearest even; a carry out of the mantissa raises the exponent by itself.
-  const auto digits = static_cast<uint32_t>(std::nearbyint(std::ldexp(fraction, mantissa + 1)));
-  const auto biased = static_cast<uint32_t>(exponent - 1 + bias);
-  return static_cast<uint16_t>(sign | ((biased << mantissa) + (digits - (1U << mantissa))));
+  const auto digits =
+      static_cast<int>(std::nearbyint(std::ldexp(std::fabs(value), format.mantissa - exponent)));
+  const int magnitude = ((exponent - least) << format.mantissa) + digits;
+  return static_cast<uint16_t>(sign | std::min(magnitude, format.largest));
 }
 
-double from_16_bits(uint16_t bits, int mantissa, int bias) {
-  const double sign = (bits & 0x8000) != 0 ? -1 : 1;
-  const int exponent = (bits & 0x7fff) >> mantissa;
-  const int digits = bits & ((1 << mantissa) - 1);
-  const int all_ones = 0x7fff >> mantissa;
-  if (exponent == all_ones) {
-    return digits == 0 ? sign * std::numeric_limits<double>::infinity()
-                       : std::numeric_limits<double>::quiet_NaN();
+double from_small(uint16_t bits, const SmallFloat& format) {
+  const int sign_bit = 1 << (format.bits - 1);
+  const double sign = (bits & sign_bit) != 0 ? -1 : 1;
+  const int magnitude = bits & (sign_bit - 1);
+  if (format.has_infinity && magnitude == format.largest + 1) {
+    return sign * std::numeric_limits<double>::infinity();
   }
-  if (exponent == 0) return sign * std::ldexp(digits, 1 - bias - mantissa);
-  return sign * std::ldexp(digits + (1 << mantissa), exponent - bias - mantissa);
+  if (magnitude > format.largest) return std::numeric_limits<double>::quiet_NaN();
+  const int exponent = magnitude >> format.mantissa;
+  const int digits = magnitude & ((1 << format.mantissa) - 1);
+  if (exponent == 0) return sign * std::ldexp(digits, 1 - format.bias - format.mantissa);
+  return sign * std::ldexp(digits + (1 << format.mantissa), exponent - format.bias - format.mantissa);
 }
 
 }  // namespace
@@ -100,9 +116,13 @@ void store_whole(tutti_datatype_t datatype, int64_t value, std::byte* element) {
 void store_real(tutti_datatype_t datatype, double value, std::byte* element) {
   switch (datatype) {
     case TUTTI_FLOAT16:
-      return store(to_16_bits(value, 10, 15), element);
+      return store(to_small(value, kFloat16), element);
     case TUTTI_BFLOAT16:
-      return store(to_16_bits(value, 7, 127), element);
+      return store(to_small(value, kBFloat16), element);
+    case TUTTI_FLOAT8_E4M3:
+      return store(static_cast<uint8_t>(to_small(value, kE4m3)), element);
+    case TUTTI_FLOAT8_E5M2:
+      return store(static_cast<uint8_t>(to_small(value, kE5m2)), element);
     case TUTTI_FLOAT32:
       return store(static_cast<float>(value), element);
     default:
@@ -113,9 +133,13 @@ void store_real(tutti_datatype_t datatype, double value, std::byte* element) {
 double load_real(tutti_datatype_t datatype, const std::byte* element) {
   switch (datatype) {
     case TUTTI_FLOAT16:
-      return from_16_bits(load<uint16_t>(element), 10, 15);
+      return from_small(load<uint16_t>(element), kFloat16);
     case TUTTI_BFLOAT16:
-      return from_16_bits(load<uint16_t>(element), 7, 127);
+      return from_small(load<uint16_t>(element), kBFloat16);
+    case TUTTI_FLOAT8_E4M3:
+      return from_small(load<uint8_t>(element), kE4m3);
+    case TUTTI_FLOAT8_E5M2:
+      return from_small(load<uint8_t>(element), kE5m2);
     case TUTTI_FLOAT32:
       return static_cast<double>(load<float>(element));
     default:

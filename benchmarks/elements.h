@@ -17,7 +17,8 @@ double epsilon(tutti_datatype_t datatype);
 
 /// Writes a whole number that the type can hold.
 void store_whole(tutti_datatype_t datatype, int64_t value, std::byte* element);
-/// Writes a real number of normal magnitude, rounded to nearest even; floating-point types only.
+/// Writes a finite real number, rounded to nearest even; floating-point types only. What is too large for a type of 16 or 8 bits becomes
+/// its largest number.
 void store_real(tutti_datatype_t datatype, double value, std::byte* element);
 /// Reads an element of a floating-point type.
 double load_real(tutti_datatype_t datatype, const std::byte* element);

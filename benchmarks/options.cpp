@@ -107,14 +107,25 @@ struct Named {
 
 /// First the names that are listed in messages, then other names for the same.
 constexpr Named<tutti_datatype_t> kDatatypes[] = {
-    {"int8", TUTTI_INT8},         {"uint8", TUTTI_UINT8},     {"int16", TUTTI_INT16},
-    {"uint16", TUTTI_UINT16},     {"int32", TUTTI_INT32},     {"uint32", TUTTI_UINT32},
-    {"int64", TUTTI_INT64},       {"uint64", TUTTI_UINT64},   {"float16", TUTTI_FLOAT16},
-    {"bfloat16", TUTTI_BFLOAT16}, {"float32", TUTTI_FLOAT32}, {"float64", TUTTI_FLOAT64},
+    {"int8", TUTTI_INT8},
+    {"uint8", TUTTI_UINT8},
+    {"int16", TUTTI_INT16},
+    {"uint16", TUTTI_UINT16},
+    {"int32", TUTTI_INT32},
+    {"uint32", TUTTI_UINT32},
+    {"int64", TUTTI_INT64},
+    {"uint64", TUTTI_UINT64},
+    {"float16", TUTTI_FLOAT16},
+    {"bfloat16", TUTTI_BFLOAT16},
+    {"float32", TUTTI_FLOAT32},
+    {"float64", TUTTI_FLOAT64},
+    {"float8_e4m3", TUTTI_FLOAT8_E4M3},
+    {"float8_e5m2", TUTTI_FLOAT8_E5M2},
 };
 constexpr Named<tutti_datatype_t> kDatatypeAliases[] = {
-    {"half", TUTTI_FLOAT16}, {"fp16", TUTTI_FLOAT16},   {"bf16", TUTTI_BFLOAT16}, {"float", TUTTI_FLOAT32},
-    {"fp32", TUTTI_FLOAT32}, {"double", TUTTI_FLOAT64}, {"fp64", TUTTI_FLOAT64},
+    {"half", TUTTI_FLOAT16},  {"fp16", TUTTI_FLOAT16},       {"bf16", TUTTI_BFLOAT16},
+    {"float", TUTTI_FLOAT32}, {"fp32", TUTTI_FLOAT32},       {"double", TUTTI_FLOAT64},
+    {"fp64", TUTTI_FLOAT64},  {"f8e4m3", TUTTI_FLOAT8_E4M3}, {"f8e5m2", TUTTI_FLOAT8_E5M2},
 };
 constexpr Named<tutti_op_t> kOps[] = {
     {"sum", TUTTI_SUM}, {"prod", TUTTI_PROD}, {"min", TUTTI_MIN}, {"max", TUTTI_MAX}, {"avg", TUTTI_AVG}};

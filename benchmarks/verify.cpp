@@ -164,7 +164,8 @@ int64_t Patterns::count_wrong(const std::byte* actual, const std::byte* expected
                               bool exact) const {
   if (std::memcmp(actual, expected, static_cast<size_t>(count) * element_size_) == 0) return 0;
   // The sum is exact; the quotient is rounded once, or twice where it is a product with the reciprocal.
-  const double tolerance = 4 * epsilon(datatype_);
+  // With three or four digits a rounding is most of what can be told.
+  const double tolerance = (element_size_ == 1 ? 1 : 4) * epsilon(datatype_);
   int64_t wrong = 0;
   for (int64_t i = 0; i < count; ++i, actual += element_size_, expected += element_size_) {
     if (std::memcmp(actual, expected, element_size_) == 0) continue;

@@ -1,9 +1,10 @@
 // The data-moving and arithmetic kernels of the host executor, chosen once at start for this processor.
 //
 // Every kernel gives bitwise the same result on every instruction set: operands are folded from left to right
-// in the order given; float16 and bfloat16 are widened to float32, folded, divided (avg) and rounded once, to
-// nearest even. min and max propagate NaN and order -0 < +0. A result that is NaN is the canonical quiet NaN
-// (positive, no payload), whatever NaN went in. Integer sum and prod wrap; an integer avg is the wrapped sum,
+// in the order given; floats of 16 and 8 bits are widened to float32, folded, divided (avg) and rounded once, to
+// nearest even; a float8 result beyond the largest finite number, infinity included, is that number with its sign.
+// min and max propagate NaN and order -0 < +0. A result that is NaN is the canonical quiet NaN
+// (positive, no payload; 0x7f in float8), whatever NaN went in. Integer sum and prod wrap; an integer avg is the wrapped sum,
 // divided truncating toward zero. A single operand that is not divided passes bit by bit. No kernel allocates,
 // locks or blocks. Pointers need no alignment. Source and destination may be the same memory (in place), but
 // not shifted overlaps.

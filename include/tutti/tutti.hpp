@@ -319,7 +319,7 @@ class Communicator {
     return Request(request);
   }
 
-  // Untyped calls, for float16, bfloat16, types known at run time only, and device memory, where `stream` counts.
+  // Untyped calls, for floats of 16 and 8 bits, types known at run time only, and device memory, where `stream` counts.
 
   void all_reduce(const void* send, void* recv, int64_t count, tutti_datatype_t datatype, tutti_op_t op,
                   tutti_stream_t stream = nullptr) {

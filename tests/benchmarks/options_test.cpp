@@ -77,10 +77,12 @@ TEST_CASE("sizes") {
 }
 
 TEST_CASE("types, operators, roots, placements") {
-  CHECK(good("-d all").datatypes.size() == 12);
+  CHECK(good("-d all").datatypes.size() == 14);
   CHECK(good("-o all").ops.size() == 5);
   CHECK(good("-d half,bf16,double").datatypes ==
         std::vector<tutti_datatype_t>{TUTTI_FLOAT16, TUTTI_BFLOAT16, TUTTI_FLOAT64});
+  CHECK(good("-d f8e4m3,float8_e5m2").datatypes ==
+        std::vector<tutti_datatype_t>{TUTTI_FLOAT8_E4M3, TUTTI_FLOAT8_E5M2});
   CHECK(good("-d float,fp32,float32").datatypes == std::vector<tutti_datatype_t>{TUTTI_FLOAT32});
   CHECK(good("--op min,max").ops == std::vector<tutti_op_t>{TUTTI_MIN, TUTTI_MAX});
   CHECK(roots_for(good("-r 2", kWithRoot), 3) == std::vector<int>{2});

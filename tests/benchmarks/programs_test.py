@@ -286,8 +286,8 @@ class Mpi(Case):
         rows = document["results"]
         self.assertEqual({row["wrong"] for row in rows}, {0})
         baseline = [row for row in rows if row["library"] == "mpi"]
-        self.assertEqual(len(baseline), 10 * 4 * 2 * 2)  # neither 16-bit floating point nor avg
-        self.assertFalse({row["dtype"] for row in baseline} & {"float16", "bfloat16"})
+        self.assertEqual(len(baseline), 10 * 4 * 2 * 2)  # neither floating point of 16 or 8 bits nor avg
+        self.assertFalse({row["dtype"] for row in baseline} & {"float16", "bfloat16", "float8_e4m3", "float8_e5m2"})
         self.assertFalse({row["op"] for row in baseline} & {"avg"})
 
     def test_a_wrong_element_is_counted(self):

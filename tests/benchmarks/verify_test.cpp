@@ -67,9 +67,10 @@ void check_all_folds(tutti_datatype_t datatype) {
   }
 }
 
-constexpr tutti_datatype_t kDatatypes[] = {TUTTI_INT8,    TUTTI_UINT8,    TUTTI_INT16,   TUTTI_UINT16,
-                                           TUTTI_INT32,   TUTTI_UINT32,   TUTTI_INT64,   TUTTI_UINT64,
-                                           TUTTI_FLOAT16, TUTTI_BFLOAT16, TUTTI_FLOAT32, TUTTI_FLOAT64};
+constexpr tutti_datatype_t kDatatypes[] = {TUTTI_INT8,        TUTTI_UINT8,      TUTTI_INT16,   TUTTI_UINT16,
+                                           TUTTI_INT32,       TUTTI_UINT32,     TUTTI_INT64,   TUTTI_UINT64,
+                                           TUTTI_FLOAT16,     TUTTI_BFLOAT16,   TUTTI_FLOAT32, TUTTI_FLOAT64,
+                                           TUTTI_FLOAT8_E4M3, TUTTI_FLOAT8_E5M2};
 
 }  // namespace
 
@@ -87,8 +88,9 @@ TEST_CASE("the expected results are those of the operator in the type") {
   check_folds<int8_t>(TUTTI_INT8, TUTTI_SUM, 130);  // more ranks than the type can count
 }
 
-TEST_CASE("16-bit sums stay exact whatever is summed first") {
-  for (const tutti_datatype_t datatype : {TUTTI_FLOAT16, TUTTI_BFLOAT16}) {
+TEST_CASE("16-bit and 8-bit sums stay exact whatever is summed first") {
+  for (const tutti_datatype_t datatype :
+       {TUTTI_FLOAT16, TUTTI_BFLOAT16, TUTTI_FLOAT8_E4M3, TUTTI_FLOAT8_E5M2}) {
     const double largest = std::ldexp(1.0, exact_bits(datatype));
     for (const int ranks : {2, 16, 64}) {
       const auto patterns = all_ranks(Kind::all_reduce, datatype, TUTTI_SUM, 0, ranks);
@@ -97,23 +99,35 @@ TEST_CASE("16-bit sums stay exact whatever is summed first") {
       for (const Patterns& rank : patterns) {
         rank.write_input(input.data(), 0, kPeriod, 0);
         for (size_t i = 0; i < magnitude.size(); ++i)
-          magnitude[i] += std::fabs(load_real(datatype, &input[2 * i]));
+          magnitude[i] += std::fabs(load_real(datatype, &input[tutti_datatype_size(datatype) * i]));
       }
       for (const double sum : magnitude) REQUIRE(sum <= largest);
     }
   }
 }
 
-TEST_CASE("elements go in and come out of the 16-bit formats") {
+TEST_CASE("elements go in and come out of the 16-bit and 8-bit formats") {
   struct Known {
     tutti_datatype_t datatype;
     double value;
     uint16_t bits;
   };
-  const Known known[] = {
-      {TUTTI_FLOAT16, 1, 0x3c00},       {TUTTI_FLOAT16, -2, 0xc000},   {TUTTI_FLOAT16, 2047, 0x67ff},
-      {TUTTI_FLOAT16, 1.0 / 3, 0x3555}, {TUTTI_FLOAT16, 0, 0},         {TUTTI_BFLOAT16, 1, 0x3f80},
-      {TUTTI_BFLOAT16, -255, 0xc37f},   {TUTTI_BFLOAT16, 0.5, 0x3f00}, {TUTTI_BFLOAT16, 1.0 / 3, 0x3eab}};
+  const Known known[] = {{TUTTI_FLOAT16, 1, 0x3c00},
+                         {TUTTI_FLOAT16, -2, 0xc000},
+                         {TUTTI_FLOAT16, 2047, 0x67ff},
+                         {TUTTI_FLOAT16, 1.0 / 3, 0x3555},
+                         {TUTTI_FLOAT16, 0, 0},
+                         {TUTTI_BFLOAT16, 1, 0x3f80},
+                         {TUTTI_BFLOAT16, -255, 0xc37f},
+                         {TUTTI_BFLOAT16, 0.5, 0x3f00},
+                         {TUTTI_BFLOAT16, 1.0 / 3, 0x3eab},
+                         {TUTTI_FLOAT8_E4M3, 1, 0x38},
+                         {TUTTI_FLOAT8_E4M3, -448, 0xfe},
+                         {TUTTI_FLOAT8_E4M3, 0x1p-9, 0x01},
+                         {TUTTI_FLOAT8_E4M3, 1.0 / 3, 0x2b},
+                         {TUTTI_FLOAT8_E5M2, 1, 0x3c},
+                         {TUTTI_FLOAT8_E5M2, -57344, 0xfb},
+                         {TUTTI_FLOAT8_E5M2, 3 * 0x1p-16, 0x03}};
   for (const Known& k : known) {
     uint16_t bits = 0;
     store_real(k.datatype, k.value, reinterpret_cast<std::byte*>(&bits));
@@ -127,6 +141,11 @@ TEST_CASE("elements go in and come out of the 16-bit formats") {
   CHECK(load_real(TUTTI_FLOAT16, reinterpret_cast<const std::byte*>(&infinite)) ==
         std::numeric_limits<double>::infinity());
   CHECK(std::isnan(load_real(TUTTI_FLOAT16, reinterpret_cast<const std::byte*>(&nothing))));
+  const std::byte special[] = {std::byte{0x7f}, std::byte{0xfc}};
+  CHECK(std::isnan(load_real(TUTTI_FLOAT8_E4M3, &special[0])));
+  CHECK(std::isnan(load_real(TUTTI_FLOAT8_E5M2, &special[0])));
+  CHECK(load_real(TUTTI_FLOAT8_E4M3, &special[1]) == -384);
+  CHECK(load_real(TUTTI_FLOAT8_E5M2, &special[1]) == -std::numeric_limits<double>::infinity());
 }
 
 TEST_CASE("every poisoned element is wrong, in every type and operator") {
