@@ -321,8 +321,9 @@ void Communicator::abort() {
 Result Communicator::query() {
   if (const Result failed = look_for_device_failure(); failed != Result::success) return failed;
   // Nobody waits for operations on a device, so nobody else would notice.
-  const int lost = device_ ? first_lost() : -1;
-  if (lost >= 0 && has_ended(lost)) return poison(Result::peer_lost, lost_text(lost));
+  for (int peer = 0; device_ && peer < size(); ++peer) {
+    if (peer != rank() && has_ended(peer)) return poison(Result::peer_lost, lost_text(peer));
+  }
   return Result::success;
 }
 

@@ -31,6 +31,8 @@ bool is_floating(tutti_datatype_t type) {
 uint64_t bits_of(tutti_datatype_t type, float number) {
   if (type == TUTTI_FLOAT16) return reference::encode(number, reference::kHalf);
   if (type == TUTTI_BFLOAT16) return reference::encode(number, reference::kBFloat);
+  if (type == TUTTI_FLOAT8_E4M3) return reference::encode(number, reference::kE4m3);
+  if (type == TUTTI_FLOAT8_E5M2) return reference::encode(number, reference::kE5m2);
   uint64_t bits = 0;
   if (type == TUTTI_FLOAT32) {
     std::memcpy(&bits, &number, sizeof(number));
@@ -41,8 +43,19 @@ uint64_t bits_of(tutti_datatype_t type, float number) {
   return bits;
 }
 
-/// Bits for which the order of folding does not matter. Sums stay within 256 for up to 64 ranks, products within 2^9.
-uint64_t exact_bits(const Case& c, int rank, size_t i, uint64_t random) {
+/// A whole number of this rank. All sums of them over some ranks are exact: within 256 for up to 64 ranks, and within 8 for a float8, of
+/// which so many ranks take part, others for each element.
+int summand(tutti_datatype_t type, int rank, int ranks, size_t i, uint64_t random) {
+  if (type != TUTTI_FLOAT8_E4M3 && type != TUTTI_FLOAT8_E5M2) return static_cast<int>(random % 7) - 3;
+  constexpr int kLargest = 8;
+  const auto one_of = static_cast<size_t>((ranks + kLargest - 1) / kLargest);
+  if ((i + static_cast<size_t>(rank)) % one_of != 0) return 0;
+  const int magnitude = std::max(kLargest / ranks, 1);
+  return static_cast<int>(random % static_cast<uint64_t>(2 * magnitude + 1)) - magnitude;
+}
+
+/// Bits for which the order of folding does not matter. Products stay within 2^8 for up to 64 ranks.
+uint64_t exact_bits(const Case& c, int rank, int ranks, size_t i, uint64_t random) {
   if (!is_floating(c.type) || c.collective == Collective::broadcast) return random;
   if (c.op == TUTTI_MIN || c.op == TUTTI_MAX) {
     const std::vector<uint64_t>& hard = operands::hard_values(internal(c.type));
@@ -53,13 +66,15 @@ uint64_t exact_bits(const Case& c, int rank, size_t i, uint64_t random) {
     const bool doubles = (i + static_cast<size_t>(rank)) % 8 == 0;
     return bits_of(c.type, (doubles ? 2.0f : 1.0f) * (random % 2 == 0 ? 1.0f : -1.0f));
   }
-  return bits_of(c.type, static_cast<float>(static_cast<int>(random % 7) - 3));
+  return bits_of(c.type, static_cast<float>(summand(c.type, rank, ranks, i, random)));
 }
 
 double value_of(tutti_datatype_t type, const Bytes& bytes, size_t i) {
   const unsigned char* at = bytes.data();
   if (type == TUTTI_FLOAT16) return reference::widen(reference::element<reference::Half>(at, i));
   if (type == TUTTI_BFLOAT16) return reference::widen(reference::element<reference::BFloat>(at, i));
+  if (type == TUTTI_FLOAT8_E4M3) return reference::widen(reference::element<reference::E4m3>(at, i));
+  if (type == TUTTI_FLOAT8_E5M2) return reference::widen(reference::element<reference::E5m2>(at, i));
   if (type == TUTTI_FLOAT32) return reference::element<float>(at, i);
   return reference::element<double>(at, i);
 }
@@ -68,9 +83,12 @@ double value_of(tutti_datatype_t type, const Bytes& bytes, size_t i) {
 double unit_of(tutti_datatype_t type) {
   if (type == TUTTI_FLOAT16) return std::ldexp(1, -11);
   if (type == TUTTI_BFLOAT16) return std::ldexp(1, -8);
+  if (type == TUTTI_FLOAT8_E4M3) return std::ldexp(1, -4);
+  if (type == TUTTI_FLOAT8_E5M2) return std::ldexp(1, -3);
   return type == TUTTI_FLOAT32 ? std::ldexp(1, -24) : std::ldexp(1, -53);
 }
 
+constexpr uint64_t kTypes = TUTTI_FLOAT8_E5M2 + 1;
 constexpr uint8_t kShifts[] = {0, 1, 3, 4, 7, 8, 17, 32};
 
 uint8_t shift(std::mt19937_64& random) {
@@ -114,12 +132,11 @@ std::string describe(const Case& c) {
 }
 
 Bytes input(const Case& c, int rank, int ranks) {
-  static_cast<void>(ranks);
   std::mt19937_64 random(c.seed * 1024 + static_cast<uint64_t>(rank));
   const size_t size = tutti_datatype_size(c.type);
   Bytes bytes(c.bytes());
   for (size_t i = 0; i < bytes.size() / size; ++i) {
-    const uint64_t value = c.values == Values::exact ? exact_bits(c, rank, i, random())
+    const uint64_t value = c.values == Values::exact ? exact_bits(c, rank, ranks, i, random())
                                                      : operands::tame_value(internal(c.type), random());
     std::memcpy(bytes.data() + i * size, &value, size);
   }
@@ -157,14 +174,20 @@ Job::Job(const Case& c, int rank, int ranks)
 }
 
 tutti_result_t Job::run(tutti_comm_t comm) {
-  const void* from = case_.in_place ? recv() : send();
+  return run_at(send_.data(), recv_.data(), comm, nullptr);
+}
+
+tutti_result_t Job::run_at(unsigned char* send_base, unsigned char* recv_base, tutti_comm_t comm,
+                           tutti_stream_t stream) const {
+  unsigned char* to = recv_base + kGuard + case_.recv_shift;
+  const void* from = case_.in_place ? to : sends_ ? send_base + kGuard + case_.send_shift : nullptr;
   switch (case_.collective) {
     case Collective::all_reduce:
-      return tutti_all_reduce(from, recv(), case_.count, case_.type, case_.op, comm, nullptr);
+      return tutti_all_reduce(from, to, case_.count, case_.type, case_.op, comm, stream);
     case Collective::broadcast:
-      return tutti_broadcast(from, recv(), case_.count, case_.type, case_.root, comm, nullptr);
+      return tutti_broadcast(from, to, case_.count, case_.type, case_.root, comm, stream);
     case Collective::barrier:
-      return tutti_barrier(comm, nullptr);
+      return tutti_barrier(comm, stream);
   }
   return TUTTI_INTERNAL_ERROR;
 }
@@ -293,7 +316,7 @@ std::vector<Case> all_reduce_matrix(int ranks, Amount amount, int64_t most, uint
   const std::vector<int64_t> all = counts(ranks, most);
   const int repeats = amount == Amount::full ? 3 : 1;
   const int stride = amount == Amount::few ? 7 : 1;  // 7 and the 5 operators share no divisor
-  for (int k = 0; k < TUTTI_FLOAT64 + 1; ++k) {
+  for (int k = 0; k <= TUTTI_FLOAT8_E5M2; ++k) {
     for (int op = 0; op <= TUTTI_AVG; ++op) {
       for (int i = 0; i < repeats && (k * 5 + op) % stride == 0; ++i) {
         cases.push_back(all_reduce_case(static_cast<tutti_datatype_t>(k), static_cast<tutti_op_t>(op),
@@ -309,7 +332,8 @@ std::vector<Case> all_reduce_matrix(int ranks, Amount amount, int64_t most, uint
       cases.push_back(c);
     }
   }
-  for (const tutti_datatype_t type : {TUTTI_FLOAT16, TUTTI_BFLOAT16, TUTTI_FLOAT32, TUTTI_FLOAT64}) {
+  for (const tutti_datatype_t type :
+       {TUTTI_FLOAT16, TUTTI_BFLOAT16, TUTTI_FLOAT32, TUTTI_FLOAT64, TUTTI_FLOAT8_E4M3, TUTTI_FLOAT8_E5M2}) {
     for (const int64_t count : {int64_t{13}, int64_t{1001}, most}) {
       Case c =
           all_reduce_case(type, count == 13 ? TUTTI_AVG : TUTTI_SUM, std::min(count, int64_t{5003}), random);
@@ -326,7 +350,7 @@ std::vector<Case> broadcast_matrix(int ranks, Amount amount, int64_t most, uint6
   std::vector<Case> cases;
   const std::vector<int64_t> all = counts(ranks, most);
   const auto add = [&](int root, int64_t count) {
-    Case c = all_reduce_case(static_cast<tutti_datatype_t>(random() % 12), TUTTI_SUM, count, random);
+    Case c = all_reduce_case(static_cast<tutti_datatype_t>(random() % kTypes), TUTTI_SUM, count, random);
     c.collective = Collective::broadcast;
     c.root = root;
     cases.push_back(c);
@@ -348,7 +372,7 @@ Case random_case(int ranks, int64_t most, std::mt19937_64& random) {
   const uint64_t scale = random() % 4;
   const int64_t limit = scale == 0 ? 4 : scale == 1 ? 40 : scale == 2 ? 600 : most;
   Case c =
-      all_reduce_case(static_cast<tutti_datatype_t>(random() % 12), static_cast<tutti_op_t>(random() % 5),
+      all_reduce_case(static_cast<tutti_datatype_t>(random() % kTypes), static_cast<tutti_op_t>(random() % 5),
                       static_cast<int64_t>(random() % static_cast<uint64_t>(limit + 1)), random);
   const uint64_t kind = random() % 16;
   if (kind < 6) {

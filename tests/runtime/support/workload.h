@@ -63,6 +63,12 @@ class Job {
   tutti_result_t run(tutti_comm_t comm);
   tutti_result_t begin(tutti_comm_t comm, tutti_request_t* request);
 
+  // For memory of other kinds: the bytes to put there (empty where there is no send buffer), the call on them, and the bytes that came back.
+  Bytes& send_image() { return send_; }
+  Bytes& recv_image() { return recv_; }
+  tutti_result_t run_at(unsigned char* send_base, unsigned char* recv_base, tutti_comm_t comm,
+                        tutti_stream_t stream) const;
+
   /// Throws unless the output is what is expected and nothing else has changed. `in_rank_order`: the algorithm folds in
   /// the order of ranks, so that roundings agree too.
   void check(const Bytes& wanted, bool in_rank_order) const;
