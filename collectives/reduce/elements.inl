@@ -273,7 +273,8 @@ struct Float16 : Wide {
 #endif
 
 /// An 8-bit float with kDigits digits after the leading one, whose smallest normal number is 2^kLeast, in the low 8 bits of a
-/// word. Four vectors of floats hold a register of bytes: the first, second, third and last byte of every word.
+/// word. Four vectors of floats hold a register of bytes: the first, second, third and last byte of every word. A block is widened and
+/// narrowed by functions that are called: each is some hundred instructions, and inlined they would be a third of all kernels.
 template <int kDigits, int kLeast, uint32_t kLargest>
 struct Float8 {
   static constexpr size_t kSize = 1;
@@ -314,14 +315,14 @@ struct Float8 {
     return magnitude > 0x7f800000u ? all<uint32_t>(0x7f) : result | sign;
   }
 
-  TUTTI_REDUCE_INLINE static void widen(const Raw& from, Block& to) {
+  [[gnu::noinline]] static void widen(const Raw& from, Block& to) {
     for (int i = 0; i < kParts; ++i) {
       const auto words = cast<Words>(from.part[i]);
       for (int byte = 0; byte < 4; ++byte) to[4 * i + byte] = from_byte((words >> (8 * byte)) & 0xffu);
     }
   }
   TUTTI_REDUCE_INLINE static void load_wide(const unsigned char* from, Block& to) { widen(load(from), to); }
-  TUTTI_REDUCE_INLINE static Raw narrow(const Block& from) {
+  [[gnu::noinline]] static Raw narrow(const Block& from) {
     Raw to;
     for (int i = 0; i < kParts; ++i) {
       Words words = to_byte(from[4 * i]);
