@@ -9,6 +9,7 @@
 #include "collectives/reduce/kernels.h"
 #include "tests/catch.h"
 #include "tests/gpu/arithmetic_support.h"
+#include "tests/reduce/boundaries.h"
 #include "tests/reduce/operands.h"
 
 namespace {
@@ -82,32 +83,6 @@ void check(int i, const std::vector<Bytes>& sources, uint32_t divisor) {
 constexpr uint32_t kDivisors[] = {1,   2,    3,     5,     7,     16,         127,        128,       129,
                                   255, 1000, 32768, 65535, 65536, 0x7fffffff, 0x80000000, 0xffffffff};
 
-/// Floats around every place where the result of narrowing changes: halfway between neighbours, and one float to both sides; the
-/// neighbours themselves; and what is beyond.
-template <typename Format, typename Bits>
-std::vector<float> boundaries(const Format& format, Bits last) {
-  std::vector<float> values = {0.0f, std::numeric_limits<float>::infinity(),
-                               std::numeric_limits<float>::max(), std::numeric_limits<float>::min(),
-                               std::numeric_limits<float>::denorm_min()};
-  for (uint32_t bits = 0; bits <= last; ++bits) {
-    const float low = reference::decode(static_cast<Bits>(bits), format);
-    // Behind the last number lies the one that would be next.
-    const float high = bits < last ? reference::decode(static_cast<Bits>(bits + 1), format)
-                                   : 2 * low - reference::decode(static_cast<Bits>(bits - 1), format);
-    const auto middle = static_cast<float>((static_cast<double>(low) + static_cast<double>(high)) / 2);
-    for (const float value : {low, middle, high}) {
-      values.push_back(value);
-      values.push_back(std::nextafter(value, std::numeric_limits<float>::infinity()));
-      if (value > 0) values.push_back(std::nextafter(value, 0.0f));
-    }
-  }
-  const size_t positive = values.size();
-  for (size_t i = 0; i < positive; ++i) values.push_back(-values[i]);
-  values.push_back(std::numeric_limits<float>::quiet_NaN());
-  values.push_back(-std::numeric_limits<float>::quiet_NaN());
-  return values;
-}
-
 template <DataType type>
 uint32_t narrowed(float value) {
   constexpr int kSize = static_cast<int>(size_of(type));
@@ -118,12 +93,11 @@ uint32_t narrowed(float value) {
 
 template <DataType type, typename Format, typename Bits>
 void check_narrowing(const Format& format, Bits last) {
-  for (const float value : boundaries(format, last)) {
+  for (const float value : boundaries::around(format, last)) {
     INFO(name_of(type) << " of " << value);
     REQUIRE(narrowed<type>(value) == reference::encode(value, format));
   }
-  for (uint32_t half = 0; half < 65536; ++half) {
-    const float value = reference::decode(static_cast<uint16_t>(half), reference::kHalf);
+  for (const float value : boundaries::all_halves()) {
     if (narrowed<type>(value) != reference::encode(value, format)) FAIL(name_of(type) << " of " << value);
   }
 }
