@@ -93,7 +93,7 @@ Parsed receive_message(int socket) {
   }
   Parsed parsed;
   if (got <= 0) {
-    parsed.problem = got == 0 || errno == ECONNRESET ? "closed" : std::system_category().message(errno);
+    parsed.problem = got == 0 || errno == ECONNRESET ? kClosed : std::system_category().message(errno);
     return parsed;
   }
   if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {

@@ -49,7 +49,10 @@ Parsed parse_message(const unsigned char* bytes, size_t size);
 bool send_message(int socket, const MessageHeader& header, const std::string& text,
                   const std::vector<int>& descriptors, int flags = 0);
 
-/// Receives one message that has arrived (the socket is readable). `problem` "closed" when the peer has closed.
+/// The problem of a message that does not come because the peer has closed.
+inline constexpr const char* kClosed = "closed";
+
+/// Receives one message that has arrived (the socket is readable).
 Parsed receive_message(int socket);
 
 /// The header of a message that says why this ends; its text is the error's.

@@ -13,7 +13,6 @@
 #include "runtime/bootstrap/parcels.h"
 
 #include <poll.h>
-
 #include <time.h>
 #include <unistd.h>
 
@@ -76,7 +75,7 @@ class Hub {
     Descriptor listener = listen_locally(round_.name);
     if (!listener) {
       if (errno == EADDRINUSE) raise(Result::invalid_usage, "local rank 0 has come to this exchange twice");
-      raise_errno(errno, "local rank 0: listening for the parcels of the others");
+      raise_errno(errno, "local rank 0: listening for the parcels of the other ranks");
     }
     try {
       gather(Door(std::move(listener), round_.id, 0, "parcels"), mine);
@@ -192,15 +191,18 @@ class Hub {
     send_within(Deadline(kTellNs), caller.socket.get(), error_header(error.code()), error.what(), {});
   }
 
-  /// What a guest whose socket is readable says. Throws what it says went wrong, or that it is gone; it is not heard again then.
+  /// What a guest whose socket is readable says. Throws what it says went wrong, or that it is gone; nobody speaks to it then.
   Message receive(int place, const char* when) {
     Parsed parsed = receive_message(guest(place).socket.get());
+    if (!parsed.problem.empty() && parsed.problem != kClosed) {
+      raise(Result::system_error, "parcels: local rank 0 cannot take what local rank {} sent: {}", place,
+            parsed.problem);
+    }
     if (parsed.problem.empty() && parsed.message.header.type != MessageType::error)
       return std::move(parsed.message);
     guest(place).socket.reset();
     if (parsed.problem.empty()) throw error_of(parsed.message);
-    raise(Result::peer_lost, "parcels: local rank {} ended the exchange {} ({})", place, when,
-          parsed.problem);
+    raise(Result::peer_lost, "parcels: local rank {} ended {}", place, when);
   }
 
   std::vector<Parcel> take_all(Parcel mine) {
@@ -362,10 +364,14 @@ class Visitor {
       }
     }
     Parsed parsed = receive_message(socket_.get());
+    closed_ = parsed.problem == kClosed;
+    if (closed_) {
+      raise(Result::peer_lost, "parcels: local rank {} lost local rank 0 while waiting for {}", round_.place,
+            what);
+    }
     if (!parsed.problem.empty()) {
-      closed_ = parsed.problem == "closed";
-      raise(Result::peer_lost, "parcels: local rank {} lost local rank 0 while waiting for {}: {}",
-            round_.place, what, parsed.problem);
+      raise(Result::system_error, "parcels: local rank {} cannot take what local rank 0 sent: {}",
+            round_.place, parsed.problem);
     }
     heard_ = true;
     const MessageHeader& header = parsed.message.header;
