@@ -1,11 +1,9 @@
 #include "runtime/bootstrap/rendezvous.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,11 +13,12 @@
 #include <sstream>
 #include <string_view>
 
-#include "core/clock.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/units.h"
 #include "runtime/bootstrap/control_digest.h"
+#include "runtime/bootstrap/door.h"
+#include "runtime/bootstrap/local_socket.h"
 #include "runtime/bootstrap/message.h"
 #include "runtime/bootstrap/rank_list.h"
 
@@ -27,61 +26,10 @@ namespace tutti {
 
 namespace {
 
-constexpr int kMostStrangers = 64;  // connections that have not said hello
-constexpr int kMostComplaints = 10;
-constexpr uint64_t kStrangerPatienceNs = 2'000'000'000;
 constexpr int kRanksPerTable = static_cast<int>(kMaxMessageDescriptors / 2) - 1;
-constexpr uint64_t kRetryNs = 2'000'000;
+constexpr long kRetryNs = 2'000'000;
 constexpr uint64_t kFarewellNs =
     5'000'000'000;  // how long ranks that are late are awaited to be told of a failure
-
-class Deadline {
- public:
-  explicit Deadline(uint64_t limit_ns) : limit_ns_(limit_ns), end_(now_ns() + limit_ns) {}
-  bool passed() const { return now_ns() >= end_; }
-  /// For poll(): milliseconds until the deadline, rounded up, at most `most`.
-  int poll_ms(uint64_t most_ms = 1000) const {
-    const uint64_t now = now_ns();
-    return now >= end_ ? 0 : static_cast<int>(std::min(most_ms, (end_ - now + 999'999) / 1'000'000));
-  }
-  std::string text() const { return format_duration(limit_ns_); }
-
- private:
-  uint64_t limit_ns_;
-  uint64_t end_;
-};
-
-struct Address {
-  sockaddr_un name{};
-  socklen_t size = 0;
-};
-
-/// An abstract name: a zero byte, then text.
-Address address_of(const UniqueId& id) {
-  Address a;
-  a.name.sun_family = AF_UNIX;
-  const std::string text = fmt::format("tutti-{:02x}", fmt::join(id.name, ""));
-  std::memcpy(a.name.sun_path + 1, text.data(), text.size());
-  a.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
-  return a;
-}
-
-Descriptor make_socket() {
-  Descriptor socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  if (!socket) raise_errno(errno, "a local socket for set-up");
-  return socket;
-}
-
-bool readable(int socket, int timeout_ms) {
-  pollfd entry = {socket, POLLIN, 0};
-  return poll(&entry, 1, timeout_ms) > 0;
-}
-
-pid_t peer_process(int socket) {
-  ucred credentials{};
-  socklen_t size = sizeof(credentials);
-  return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0 ? credentials.pid : 0;
-}
 
 /// Empty where the kernel has no pidfd or the process is out of sight (another pid namespace): then only its silence tells.
 Descriptor watch_process(pid_t pid) {
@@ -116,8 +64,7 @@ class Host {
 
   std::shared_ptr<Node> run() {
     try {
-      listen();
-      gather();
+      gather(Door(listen(), id_, 2, "set-up"));
       distribute();
       map();
       await_ready();
@@ -137,25 +84,17 @@ class Host {
     pid_t pid = 0;
     bool came = false;  // has said hello, whatever became of it
   };
-  struct Stranger {
-    Descriptor socket;
-    uint64_t since;
-  };
-
-  void listen() {
-    const Address address = address_of(id_);
-    listener_ = make_socket();
-    if (bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address.name), address.size) != 0) {
-      if (errno == EADDRINUSE) raise(Result::invalid_usage, "rank 0 has joined this communicator twice");
-      raise_errno(errno, "rank 0: binding the set-up socket");
-    }
-    if (::listen(listener_.get(), SOMAXCONN) != 0)
-      raise_errno(errno, "rank 0: listening for the other ranks");
+  Descriptor listen() {
+    Descriptor listener = listen_locally(local_name(id_));
+    if (!listener && errno == EADDRINUSE)
+      raise(Result::invalid_usage, "rank 0 has joined this communicator twice");
+    if (!listener) raise_errno(errno, "rank 0: listening for the other ranks");
+    return listener;
   }
 
   /// Until everybody has said hello. After a failure those who are still on their way are awaited for a while: they shall
-  /// learn what it was, too.
-  void gather() {
+  /// learn what it was, too. The door closes at the end.
+  void gather(Door door) {
     std::optional<Error> failure;
     Deadline farewell(0);
     for (;;) {
@@ -163,10 +102,10 @@ class Host {
       if (missing.empty() || (failure && (farewell.passed() || deadline_.passed()))) break;
       if (deadline_.passed()) {
         raise(Result::timeout, "set-up: {} did not arrive within {} (of {} ranks)", rank_list(missing),
-              deadline_.text(), meeting_.size());
+              limit(), meeting_.size());
       }
       try {
-        take_turn();
+        take_turn(door);
       } catch (const Error& e) {
         if (!failure) {
           failure = e;
@@ -179,29 +118,14 @@ class Host {
   }
 
   /// Handles what has come; waits a second at most.
-  void take_turn() {
-    std::vector<pollfd> entries = {{listener_.get(), POLLIN, 0}};
-    for (const Stranger& s : strangers_) entries.push_back({s.socket.get(), POLLIN, 0});
+  void take_turn(Door& door) {
+    std::vector<pollfd> entries;
     for (const Joining& m : members_) entries.push_back({m.socket ? m.socket.get() : -1, POLLIN, 0});
-    if (poll(entries.data(), entries.size(), deadline_.poll_ms()) < 0 && errno != EINTR)
-      raise_errno(errno, "poll");
-
-    const size_t known = strangers_.size();
+    if (std::optional<Door::Caller> caller = door.wait(entries, deadline_.poll_ms()))
+      admit(std::move(*caller));
     for (size_t r = 1; r < members_.size(); ++r) {
-      if (entries[1 + known + r].revents != 0) lost(static_cast<int>(r));
+      if (entries[r].revents != 0) lost(static_cast<int>(r));
     }
-    for (size_t i = known; i-- > 0;) {
-      const bool silent = now_ns() - strangers_[i].since > kStrangerPatienceNs;
-      if (entries[1 + i].revents == 0 && !silent) continue;
-      Stranger stranger = std::move(strangers_[i]);
-      strangers_.erase(strangers_.begin() + static_cast<ptrdiff_t>(i));
-      if (entries[1 + i].revents != 0) {
-        admit(stranger);
-      } else {
-        complain("closed a connection that said nothing");
-      }
-    }
-    if (entries[0].revents != 0) accept();
   }
 
   /// Tells those who are there why this ends, and lets them go.
@@ -218,37 +142,14 @@ class Host {
     return ranks;
   }
 
-  /// A log line about strangers, unless there are too many of them.
-  void complain(const std::string& what) {
-    if (++complaints_ < kMostComplaints) log(Level::warn, "set-up: {}", what);
-    if (complaints_ == kMostComplaints) log(Level::warn, "set-up: {}; no more such lines follow", what);
-  }
-
-  void accept() {
-    Descriptor socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!socket) return;
-    if (strangers_.size() >= kMostStrangers) {
-      complain("too many connections that say nothing; closed the oldest");
-      strangers_.erase(strangers_.begin());
-    }
-    strangers_.push_back({std::move(socket), now_ns()});
-  }
-
-  /// Takes a hello, or turns a stranger away.
-  void admit(Stranger& stranger) {
-    Parsed parsed = receive_message(stranger.socket.get());
-    const MessageHeader& h = parsed.message.header;
-    if (!parsed.problem.empty() || h.type != MessageType::hello || parsed.message.descriptors.size() != 2 ||
-        !id_.has_secret(h.secret)) {
-      complain(fmt::format("turned away a stranger (process {}): {}", peer_process(stranger.socket.get()),
-                           parsed.problem.empty() ? "wrong secret or no hello" : parsed.problem));
-      return;
-    }
+  /// Takes the hello of one who knows the secret.
+  void admit(Door::Caller caller) {
+    const MessageHeader& h = caller.hello.header;
     if (h.size != meeting_.size() || h.rank <= 0 || h.rank >= meeting_.size()) {
       const std::string text =
           fmt::format("rank {} joined a communicator of {} ranks, but rank 0 of one of {} ranks", h.rank,
                       h.size, meeting_.size());
-      send_message(stranger.socket.get(), error_header(Result::mismatch), text, {});
+      send_message(caller.socket.get(), error_header(Result::mismatch), text, {});
       if (h.rank > 0 && h.rank < meeting_.size()) members_[static_cast<size_t>(h.rank)].came = true;
       raise(Result::mismatch, "{}", text);
     }
@@ -256,18 +157,18 @@ class Host {
     if (member.came) {
       const std::string text =
           fmt::format("rank {} has joined this communicator twice", meeting_.name(h.rank));
-      send_message(stranger.socket.get(), error_header(Result::invalid_usage), text, {});
+      send_message(caller.socket.get(), error_header(Result::invalid_usage), text, {});
       log(Level::error, "set-up: {}; the second one was turned away", text);
       return;
     }
     member.came = true;
-    member.socket = std::move(stranger.socket);
+    member.socket = std::move(caller.socket);
     const std::string differs =
-        digest_difference(meeting_.digest, meeting_.name(0), parsed.message.text, meeting_.name(h.rank));
+        digest_difference(meeting_.digest, meeting_.name(0), caller.hello.text, meeting_.name(h.rank));
     if (!differs.empty()) raise(Result::mismatch, "{}", differs);
-    member.memory = std::move(parsed.message.descriptors[0]);
-    member.wake = std::move(parsed.message.descriptors[1]);
-    member.pid = peer_process(member.socket.get());
+    member.memory = std::move(caller.hello.descriptors[0]);
+    member.wake = std::move(caller.hello.descriptors[1]);
+    member.pid = peer_process(member.socket.get()).pid;
     shm::check_memory(member.memory.get(), node_->layout.total, meeting_.name(h.rank));
   }
 
@@ -276,7 +177,7 @@ class Host {
     const Parsed parsed = receive_message(members_[static_cast<size_t>(rank)].socket.get());
     members_[static_cast<size_t>(rank)].socket.reset();
     if (parsed.problem.empty() && parsed.message.header.type == MessageType::error) {
-      throw Error(static_cast<Result>(parsed.message.header.code), parsed.message.text);
+      throw error_of(parsed.message);
     }
     raise(Result::peer_lost, "set-up: rank {} left before all ranks had joined ({})", meeting_.name(rank),
           parsed.problem.empty() ? "unexpected message" : parsed.problem);
@@ -321,23 +222,16 @@ class Host {
       while (!readable(m.socket.get(), deadline_.poll_ms())) {
         if (deadline_.passed()) {
           raise(Result::timeout, "set-up: rank {} did not map the windows within {}", meeting_.name(r),
-                deadline_.text());
+                limit());
         }
       }
       const Parsed parsed = receive_message(m.socket.get());
       if (!parsed.problem.empty())
         raise(Result::peer_lost, "set-up: rank {} left: {}", meeting_.name(r), parsed.problem);
       if (parsed.message.header.type == MessageType::error) {
-        throw Error(static_cast<Result>(parsed.message.header.code), parsed.message.text);
+        throw error_of(parsed.message);
       }
     }
-  }
-
-  static MessageHeader error_header(Result code) {
-    MessageHeader header;
-    header.type = MessageType::error;
-    header.code = static_cast<int32_t>(code);
-    return header;
   }
 
   void tell_all(MessageType type, Result code, const std::string& text) {
@@ -348,13 +242,12 @@ class Host {
     }
   }
 
+  std::string limit() const { return format_duration(meeting_.limit_ns); }
+
   const UniqueId& id_;
   const Meeting& meeting_;
   Deadline deadline_;
-  Descriptor listener_;
   std::vector<Joining> members_;
-  std::vector<Stranger> strangers_;
-  int complaints_ = 0;
   std::shared_ptr<Node> node_;
 };
 
@@ -374,10 +267,7 @@ class Guest {
     try {
       while (node_->ranks() < meeting_.size()) take_table(receive_table());
     } catch (const Error& e) {
-      MessageHeader header;
-      header.type = MessageType::error;
-      header.code = static_cast<int32_t>(e.code());
-      send_message(socket_.get(), header, e.what(), {});
+      send_message(socket_.get(), error_header(e.code()), e.what(), {});
       throw;
     }
     MessageHeader header;
@@ -391,24 +281,20 @@ class Guest {
  private:
   /// False with errno when rank 0 does not listen.
   bool try_connect() {
-    const Address address = address_of(id_);
-    socket_ = make_socket();
-    // A full queue of connections shall not hold this rank beyond its limit.
-    const timeval longest = {.tv_sec = 1, .tv_usec = 0};
-    setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &longest, sizeof(longest));
-    return ::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address.name), address.size) == 0;
+    socket_ = connect_locally(local_name(id_));
+    return static_cast<bool>(socket_);
   }
 
   void connect() {
     while (!try_connect()) {
-      if (errno != ECONNREFUSED && errno != EAGAIN && errno != EINTR && errno != ENOENT) {
+      if (!may_connect_later(errno)) {
         raise_errno(errno, "rank {}: connecting to rank {}", meeting_.name(meeting_.rank), meeting_.name(0));
       }
       if (deadline_.passed()) {
         raise(Result::timeout, "set-up: rank {} did not arrive within {} (this is rank {} of {})",
-              meeting_.name(0), deadline_.text(), meeting_.name(meeting_.rank), meeting_.size());
+              meeting_.name(0), limit(), meeting_.name(meeting_.rank), meeting_.size());
       }
-      const timespec pause = {0, static_cast<long>(kRetryNs)};
+      const timespec pause = {0, kRetryNs};
       nanosleep(&pause, nullptr);
     }
   }
@@ -441,7 +327,7 @@ class Guest {
     while (!readable(socket_.get(), grace.poll_ms())) {
       if (grace.passed()) {
         raise(Result::timeout, "set-up: rank {} waited {} for {} from rank {}", meeting_.name(meeting_.rank),
-              deadline_.text(), what, meeting_.name(0));
+              limit(), what, meeting_.name(0));
       }
     }
     Parsed parsed = receive_message(socket_.get());
@@ -452,7 +338,7 @@ class Guest {
     }
     const MessageHeader& header = parsed.message.header;
     if (header.type == MessageType::error) {
-      throw Error(static_cast<Result>(header.code), parsed.message.text);
+      throw error_of(parsed.message);
     }
     if (header.type != type) raise(Result::internal_error, "set-up: unexpected message from rank 0");
     return std::move(parsed.message);
@@ -474,11 +360,13 @@ class Guest {
       shm::check_memory(memory, node_->layout.total, rank);
       member.window = shm::Mapping(memory, node_->layout.total);
       member.wake = std::move(message.descriptors[2 * i + 1]);
-      if (rank == 0) member.pid = peer_process(socket_.get());
+      if (rank == 0) member.pid = peer_process(socket_.get()).pid;
       if (rank != meeting_.rank) member.process = watch_process(member.pid);
       node_->members.push_back(std::move(member));
     }
   }
+
+  std::string limit() const { return format_duration(meeting_.limit_ns); }
 
   const UniqueId& id_;
   const Meeting& meeting_;
