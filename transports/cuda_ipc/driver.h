@@ -13,6 +13,7 @@ namespace tutti::cuda {
 
 /// The driver's functions, each under the name that cuda.h gives it. Optional ones may be null.
 struct Driver {
+// NOLINTNEXTLINE(bugprone-macro-parentheses): what it declares
 #define TUTTI_CUDA_FUNCTION(name) decltype(&::name) name = nullptr;
 #define TUTTI_CUDA_OPTIONAL(name) TUTTI_CUDA_FUNCTION(name)
 #include "transports/cuda_ipc/driver_functions.inc"

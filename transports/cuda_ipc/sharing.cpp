@@ -22,6 +22,11 @@ namespace {
 static_assert(sizeof(CUipcMemHandle) == sizeof(HandleBytes) &&
               sizeof(CUmemFabricHandle) == sizeof(HandleBytes));
 
+/// As the driver wants an address, or a descriptor, in some places.
+void* pointer_to(CUdeviceptr number) {
+  return reinterpret_cast<void*>(number);  // NOLINT(performance-no-int-to-ptr)
+}
+
 /// Tells processes apart, where process ids of several containers may be the same.
 uint64_t this_process() {
   static const uint64_t token = [] {
@@ -42,7 +47,7 @@ struct Piece {
 
 Piece piece_at(const Device& device, CUdeviceptr at) {
   const Driver& driver = device.driver();
-  const PointerInfo info = inspect(device, reinterpret_cast<const void*>(at));
+  const PointerInfo info = inspect(device, pointer_to(at));
   driver.check(info.result, fmt::format("cuPointerGetAttributes of {:#x}", at));
   if (info.kind != MemoryKind::device)
     raise(Result::invalid_argument, "{:#x} is {} memory; expected memory of a device", at,
@@ -75,7 +80,7 @@ std::vector<Piece> pieces_of(const Device& device, CUdeviceptr at, size_t bytes)
 /// The handle of the physical memory mapped at an address; throws where there is none to be had.
 PhysicalMemory physical_at(const Driver& driver, CUdeviceptr at) {
   CUmemGenericAllocationHandle handle{};
-  driver.check(driver.cuMemRetainAllocationHandle(&handle, reinterpret_cast<void*>(at)),
+  driver.check(driver.cuMemRetainAllocationHandle(&handle, pointer_to(at)),
                fmt::format("cuMemRetainAllocationHandle of {:#x}", at));
   return {driver, handle};
 }
@@ -195,7 +200,7 @@ PhysicalMemory import_piece(const Driver& driver, const SharedPiece& piece, cons
   // The driver takes a descriptor as a number in the pointer's place.
   const bool posix = descriptor != nullptr;
   void* source =
-      posix ? reinterpret_cast<void*>(static_cast<intptr_t>(descriptor->get())) : static_cast<void*>(&fabric);
+      posix ? pointer_to(static_cast<CUdeviceptr>(descriptor->get())) : static_cast<void*>(&fabric);
   const auto type = posix ? CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR : CU_MEM_HANDLE_TYPE_FABRIC;
   driver.check(driver.cuMemImportFromShareableHandle(&handle, source, type),
                fmt::format("cuMemImportFromShareableHandle of {} bytes", piece.size));
@@ -253,8 +258,7 @@ HandleKind sharing_of(const Device& device, CUdeviceptr at) noexcept {
   // Memory of pools has types too, but no handle.
   const Driver& driver = device.driver();
   CUmemGenericAllocationHandle handle{};
-  if (driver.cuMemRetainAllocationHandle(&handle, reinterpret_cast<void*>(at)) != CUDA_SUCCESS)
-    return HandleKind::none;
+  if (driver.cuMemRetainAllocationHandle(&handle, pointer_to(at)) != CUDA_SUCCESS) return HandleKind::none;
   driver.cuMemRelease(handle);
   if ((types & CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) != 0) return HandleKind::posix;
   return (types & CU_MEM_HANDLE_TYPE_FABRIC) != 0 ? HandleKind::fabric : HandleKind::none;
