@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "tests/gpu/emulation/memory_map.h"
+#include "tests/gpu/emulation/pages.h"
 #include "tests/gpu/emulation/stream.h"
 
 namespace tutti::emulation {
@@ -46,8 +47,8 @@ CUresult copy(const End& to, const End& from, size_t bytes, CUstream stream, boo
   if (bytes == 0) return CUDA_SUCCESS;
   if (!is_valid(to, bytes) || !is_valid(from, bytes)) return CUDA_ERROR_INVALID_VALUE;
   const bool waits = at_once || is_pageable(to, bytes) || is_pageable(from, bytes);
-  void* const target = reinterpret_cast<void*>(to.address);
-  const void* const source = reinterpret_cast<const void*>(from.address);
+  void* const target = pointer_to(to.address);
+  const void* const source = pointer_to(from.address);
   return do_in_order(
       stream, [=] { std::memmove(target, source, bytes); }, waits, call);
 }
@@ -59,7 +60,7 @@ CUresult fill(CUdeviceptr target, unsigned value, size_t width, size_t count, CU
   if (count == 0) return CUDA_SUCCESS;
   if (target % width != 0 || !memory_map().covers(target, count * width)) return CUDA_ERROR_INVALID_VALUE;
   const auto run = [=] {
-    auto* const bytes = reinterpret_cast<unsigned char*>(target);
+    auto* const bytes = static_cast<unsigned char*>(pointer_to(target));
     if (width == 1) {
       std::memset(bytes, static_cast<int>(value), count);
       return;

@@ -5,6 +5,7 @@
 
 // Declared by cuda.h only under the name of its second version.
 #undef cuEventElapsedTime
+// NOLINTNEXTLINE(readability-identifier-naming)
 extern "C" __attribute__((visibility("default"))) CUresult CUDAAPI cuEventElapsedTime(float* milliseconds,
                                                                                       CUevent start,
                                                                                       CUevent end);

@@ -100,7 +100,7 @@ CUresult CUDAAPI cuMemHostAlloc(void** pointer, size_t bytes, unsigned int flags
   range.page_bytes = round_up(bytes, kPage);
   range.base = range.pages = take_pages(range.page_bytes);
   if (range.base == 0) return CUDA_ERROR_OUT_OF_MEMORY;
-  void* const memory = reinterpret_cast<void*>(range.base);
+  void* const memory = pointer_to(range.base);
   if (mprotect(memory, range.page_bytes, PROT_READ | PROT_WRITE) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
   std::memset(memory, kPoison, range.page_bytes);
   memory_map().add(std::move(range));

@@ -17,10 +17,6 @@ struct FreePages {
   std::map<std::pair<size_t, size_t>, std::vector<uintptr_t>> by_size_and_alignment;
 };
 
-void* pointer(uintptr_t address) {
-  return reinterpret_cast<void*>(address);
-}
-
 }  // namespace
 
 uintptr_t take_pages(size_t bytes, size_t alignment) {
@@ -41,7 +37,7 @@ uintptr_t take_pages(size_t bytes, size_t alignment) {
 }
 
 void hide_pages(uintptr_t address, size_t bytes) {
-  mmap(pointer(address), bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  mmap(pointer_to(address), bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
 void give_pages_back(uintptr_t address, size_t bytes, size_t alignment) {

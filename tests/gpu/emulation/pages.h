@@ -13,6 +13,11 @@ constexpr size_t round_up(size_t value, size_t to) {
   return (value + to - 1) / to * to;
 }
 
+/// Addresses of devices are numbers.
+inline void* pointer_to(uintptr_t address) {
+  return reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr)
+}
+
 /// Inaccessible; `bytes` is a multiple of kPage, `alignment` a power of two. 0 where there is no room.
 uintptr_t take_pages(size_t bytes, size_t alignment = kPage);
 void give_pages_back(uintptr_t address, size_t bytes, size_t alignment = kPage);

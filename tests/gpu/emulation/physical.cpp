@@ -119,7 +119,7 @@ std::string Physical::name() const {
 }
 
 bool Physical::show(uintptr_t address, size_t bytes, size_t offset, bool accessible) const {
-  void* const at = reinterpret_cast<void*>(address);
+  void* const at = pointer_to(address);
   const int protection = accessible ? PROT_READ | PROT_WRITE : PROT_NONE;
   if (mmap(at, bytes, protection, MAP_SHARED | MAP_FIXED, descriptor_, static_cast<off_t>(offset)) ==
       MAP_FAILED) {

@@ -147,8 +147,7 @@ CUresult CUDAAPI cuMemSetAccess(CUdeviceptr pointer, size_t bytes, const CUmemAc
   if (most != CU_MEM_ACCESS_FLAGS_PROT_NONE) protection |= PROT_READ;
   if (most == CU_MEM_ACCESS_FLAGS_PROT_READWRITE) protection |= PROT_WRITE;
   for (const Range& range : ranges) {
-    if (mprotect(reinterpret_cast<void*>(range.pages), range.page_bytes, protection) != 0)
-      return CUDA_ERROR_INVALID_VALUE;
+    if (mprotect(pointer_to(range.pages), range.page_bytes, protection) != 0) return CUDA_ERROR_INVALID_VALUE;
     memory_map().set_access(range.base, most);
   }
   return CUDA_SUCCESS;
