@@ -99,8 +99,7 @@ std::byte* Interpreter::user_buffer(const Location& location) const {
   if (location.rank != endpoint_.rank) {
     const BoardLine& board = *endpoint_.peer(location.rank).board;
     const uint64_t told = (input ? board.input : board.output).load(std::memory_order_relaxed);
-    return reinterpret_cast<std::byte*>(
-        told);  // NOLINT(performance-no-int-to-ptr): an address of this process
+    return reinterpret_cast<std::byte*>(told);  // NOLINT(performance-no-int-to-ptr): of this process
   }
   // The caller's input is read only; a location serves for both directions, so constness ends here.
   return input ? const_cast<std::byte*>(op_->input)  // NOLINT(cppcoreguidelines-pro-type-const-cast)
