@@ -75,6 +75,13 @@ struct Raw {
 
 // ---- Operations on one number
 
+TUTTI_DEVICE_INLINE bool is_nan(float value) {
+  return value != value;
+}
+TUTTI_DEVICE_INLINE bool is_nan(double value) {
+  return value != value;
+}
+
 #if defined(__CUDACC__)
 // By name, because the compiler may fuse what operators say.
 TUTTI_DEVICE_INLINE float add(float a, float b) {
@@ -131,7 +138,7 @@ TUTTI_DEVICE_INLINE double lesser(double a, double b) {
 TUTTI_DEVICE_INLINE double greater(double a, double b) {
   if (a > b) return a;
   if (b > a) return b;
-  return a != a ? a : b != b ? b : double_of(word_of(a) & word_of(b));
+  return is_nan(a) ? a : is_nan(b) ? b : double_of(word_of(a) & word_of(b));
 }
 
 #if defined(__CUDACC__)
@@ -152,7 +159,7 @@ TUTTI_DEVICE_INLINE float lesser(float a, float b) {
 TUTTI_DEVICE_INLINE float greater(float a, float b) {
   if (a > b) return a;
   if (b > a) return b;
-  return a != a ? a : b != b ? b : float_of(word_of(a) & word_of(b));
+  return is_nan(a) ? a : is_nan(b) ? b : float_of(word_of(a) & word_of(b));
 }
 #endif
 
@@ -186,8 +193,8 @@ struct FloatPair {
 /// The bits of a word in which a NaN of the instructions differs from the canonical one, for those of the two that are NaN.
 template <uint32_t kExcess>
 TUTTI_DEVICE_INLINE uint32_t without_excess(uint32_t bits, FloatPair value) {
-  const uint32_t first = value.first == value.first ? 0 : kExcess;
-  const uint32_t second = value.second == value.second ? 0 : kExcess << 16;
+  const uint32_t first = is_nan(value.first) ? kExcess : 0;
+  const uint32_t second = is_nan(value.second) ? kExcess << 16 : 0;
   return bits & ~(first | second);
 }
 
@@ -274,7 +281,7 @@ struct Narrow<DataType::bfloat16> {
   /// Adds half of the last place kept where that place is odd, and just under half where it is even.
   TUTTI_DEVICE_INLINE static uint32_t rounded(float value) {
     const uint32_t word = word_of(value);
-    return value != value ? 0x7fc0u : (word + 0x7fffu + ((word >> 16) & 1u)) >> 16;
+    return is_nan(value) ? 0x7fc0u : (word + 0x7fffu + ((word >> 16) & 1u)) >> 16;
   }
 };
 
@@ -541,11 +548,11 @@ TUTTI_DEVICE_INLINE Raw<kBytes> pack(const Lanes<type, kBytes>& lanes) {
     for (int i = 0; i < kCount; ++i) {
       const LaneOf<type> lane = lanes.at[i];
       if constexpr (type == DataType::float32) {
-        raw.word[i] = lane == lane ? word_of(lane) : 0x7fc00000u;
+        raw.word[i] = is_nan(lane) ? 0x7fc00000u : word_of(lane);
       } else if constexpr (kSize == 8) {
         uint64_t bits = 0;
         if constexpr (type == DataType::float64) {
-          bits = lane == lane ? word_of(lane) : uint64_t{0x7ff8000000000000};
+          bits = is_nan(lane) ? uint64_t{0x7ff8000000000000} : word_of(lane);
         } else {
           bits = static_cast<uint64_t>(lane);
         }
