@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "tests/core/child.h"
 #include "tests/gpu/emulation_support.h"
 
 namespace {

@@ -1,9 +1,9 @@
 // The emulated driver itself: streams, events, copies, kernels, and what a busy device makes wait.
 #include <cstring>
+#include <functional>
 #include <map>
 #include <thread>
 
-#include "tests/core/child.h"
 #include "tests/gpu/emulation_support.h"
 
 namespace {
@@ -276,8 +276,8 @@ TEST_CASE(
     const ChildResult stuck = run_test_case("emulation: a call made while a kernel spins",
                                             {"TUTTI_EMULATED_PATIENCE_MS=20", "CALL=" + call});
     CHECK(stuck.status != 0);
-    CHECK_THAT(stuck.output, Catch::Contains("emulated CUDA: " + call + " has waited"));
-    CHECK_THAT(stuck.output, Catch::Contains("kernel 'gate'"));
+    CHECK(says(stuck, "emulated CUDA: " + call + " has waited"));
+    CHECK(says(stuck, "kernel 'gate'"));
   }
 }
 

@@ -9,11 +9,13 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "tests/catch.h"
+#include "tests/core/child.h"
 #include "tests/gpu/emulation/driver_api.h"
 #include "tests/gpu/emulation/emulated_kernel.h"
 
@@ -240,6 +242,10 @@ class Gate {
   Word open_{0};
   Word gone_{0};
 };
+
+inline bool says(const ChildResult& child, const std::string& text) {
+  return child.output.find(text) != std::string::npos;
+}
 
 /// Can the program read a byte there? Asked of the kernel, which does not crash.
 inline bool is_readable(uintptr_t address) {

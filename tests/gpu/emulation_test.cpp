@@ -5,7 +5,6 @@
 #include <cstring>
 #include <thread>
 
-#include "tests/core/child.h"
 #include "tests/gpu/emulation_support.h"
 
 TEST_CASE("emulation: nothing works before cuInit", "[.child]") {
@@ -34,7 +33,7 @@ TEST_CASE("emulation: settings are read from the environment of a process") {
   const ChildResult refused =
       run_test_case("emulation: a machine without devices", {"TUTTI_EMULATED_DEVICES=many"});
   CHECK(refused.status != 0);
-  CHECK_THAT(refused.output, Catch::Contains("TUTTI_EMULATED_DEVICES=many"));
+  CHECK(says(refused, "TUTTI_EMULATED_DEVICES=many"));
 }
 
 TEST_CASE("emulation: a forked child has no driver") {

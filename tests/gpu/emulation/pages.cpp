@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -37,7 +38,9 @@ uintptr_t take_pages(size_t bytes, size_t alignment) {
 }
 
 void hide_pages(uintptr_t address, size_t bytes) {
-  mmap(pointer_to(address), bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  if (mmap(pointer_to(address), bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+           0) == MAP_FAILED)
+    std::abort();
 }
 
 void give_pages_back(uintptr_t address, size_t bytes, size_t alignment) {

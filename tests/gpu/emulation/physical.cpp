@@ -73,7 +73,7 @@ std::shared_ptr<Physical> Physical::create(int device, size_t bytes, CUmemAlloca
   std::snprintf(name, sizeof name, "tutti-emulated-%02d-%016llx%016llx", device,
                 static_cast<unsigned long long>(key[0]), static_cast<unsigned long long>(key[1]));
   const int descriptor = memfd_create(name, MFD_CLOEXEC);
-  const auto memory = std::make_shared<Physical>(device, bytes, descriptor, handle_types, true);
+  auto memory = std::make_shared<Physical>(device, bytes, descriptor, handle_types, true);
   if (descriptor < 0 || ftruncate(descriptor, static_cast<off_t>(bytes)) != 0 ||
       !fill_with_poison(descriptor, bytes)) {
     return nullptr;

@@ -20,7 +20,7 @@ bool put_attribute(CUpointer_attribute attribute, void* to, const Range* range, 
     case CU_POINTER_ATTRIBUTE_CONTEXT: {
       // Mapped memory belongs to a device, not to a context.
       const bool some = range != nullptr && range->kind != Kind::mapped;
-      put<CUcontext>(to, some ? handle_of(primary_context(range->device)) : nullptr);
+      put<uintptr_t>(to, some ? reinterpret_cast<uintptr_t>(handle_of(primary_context(range->device))) : 0);
       return true;
     }
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE: {
