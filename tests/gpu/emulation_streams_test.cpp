@@ -275,6 +275,7 @@ TEST_CASE(
   for (const auto& [call, function] : waiting_calls(in)) {
     const ChildResult stuck = run_test_case("emulation: a call made while a kernel spins",
                                             {"TUTTI_EMULATED_PATIENCE_MS=20", "CALL=" + call});
+    INFO(stuck.output);
     CHECK(stuck.status != 0);
     CHECK(says(stuck, "emulated CUDA: " + call + " has waited"));
     CHECK(says(stuck, "kernel 'gate'"));
