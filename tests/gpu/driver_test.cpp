@@ -66,7 +66,7 @@ TEST_CASE("errors are told by name and meaning") {
   const Driver& driver = Driver::get();
   CHECK(driver.version >= 12040);
   CHECK(driver.text(CUDA_ERROR_OUT_OF_MEMORY) == "CUDA_ERROR_OUT_OF_MEMORY (out of memory)");
-  CHECK(contains(driver.text(static_cast<CUresult>(123456)), "123456"));
+  CHECK(contains(driver.text(static_cast<CUresult>(997)), "997"));  // no error of CUDA has it
   driver.check(CUDA_SUCCESS, "nothing");
   try {
     driver.check(CUDA_ERROR_OUT_OF_MEMORY, "cuMemAlloc of 5 bytes");
