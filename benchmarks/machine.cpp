@@ -75,15 +75,19 @@ std::string compiler() {
 #endif
 }
 
-/// Cores that any rank may run on: under mpirun each rank may be bound to one.
-int usable_cores(World& world) {
-  std::array<uint8_t, CPU_SETSIZE> usable{};
+using Processors = std::array<uint8_t, CPU_SETSIZE>;
+
+Processors own_processors() {
+  Processors usable{};
   cpu_set_t mine;
   CPU_ZERO(&mine);
   sched_getaffinity(0, sizeof mine, &mine);
   for (size_t cpu = 0; cpu < usable.size(); ++cpu) usable[cpu] = CPU_ISSET(cpu, &mine) ? 1 : 0;
-  world.max(std::span<uint8_t>(usable));
-  return static_cast<int>(std::count(usable.begin(), usable.end(), 1));
+  return usable;
+}
+
+int count(const Processors& processors) {
+  return static_cast<int>(std::count(processors.begin(), processors.end(), 1));
 }
 
 std::string command_line(int argc, char** argv) {
@@ -95,25 +99,35 @@ std::string command_line(int argc, char** argv) {
 
 }  // namespace
 
-Machine describe_machine(World& world, int argc, char** argv) {
+Machine describe_machine(int ranks, int argc, char** argv) {
   utsname system{};
   uname(&system);
   Machine machine;
   machine.cpu = cpu_model();
-  machine.cores = usable_cores(world);
+  machine.cores = count(own_processors());
   machine.memory_bytes = kilobytes_in_meminfo("MemTotal");
   machine.kernel = fmt::format("{} {}", system.sysname, system.release);
   machine.architecture = system.machine;
   machine.node = node_hash(system);
   machine.compiler = compiler();
   machine.tutti_version = library_version();
+  machine.launch = "local";
+  machine.ranks = ranks;
+  machine.time = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+  machine.command = command_line(argc, argv);
+  return machine;
+}
+
+Machine describe_machine(World& world, int argc, char** argv) {
+  Machine machine = describe_machine(world.size(), argc, argv);
+  // Cores that any rank may run on: under mpirun each rank may be bound to one.
+  Processors usable = own_processors();
+  world.max(std::span<uint8_t>(usable));
+  machine.cores = count(usable);
   if (world.launch() == Launch::mpi) machine.mpi = MpiSession::library();
   if (const char* yields = std::getenv("OMPI_MCA_mpi_yield_when_idle")) machine.mpi_yields = yields;
   machine.launch = world.launch_name();
-  machine.ranks = world.size();
   machine.nodes = world.nodes();
-  machine.time = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
-  machine.command = command_line(argc, argv);
   return machine;
 }
 

@@ -4,11 +4,22 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "benchmarks/launcher.h"
 
 namespace tutti::bench {
+
+/// Of a run on device memory.
+struct Gpu {
+  std::string name;
+  int devices = 1;
+  std::string cuda;     // the newest CUDA that the driver is for: "13.0"
+  double copy_gbs = 0;  // bytes that large copies read and write
+  int blocks = 0;       // of one rank, at most; 0: not known
+  std::string nccl;     // its version; empty when it took no part
+};
 
 struct Machine {
   std::string cpu;
@@ -26,7 +37,11 @@ struct Machine {
   int nodes = 1;
   std::string time;     // UTC, ISO 8601
   std::string command;  // without the path of the program
+  std::optional<Gpu> gpu;
 };
+
+/// Of this process alone, whose ranks are `ranks`.
+Machine describe_machine(int ranks, int argc, char** argv);
 
 /// Collective: all ranks call it.
 Machine describe_machine(World& world, int argc, char** argv);

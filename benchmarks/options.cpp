@@ -24,8 +24,9 @@ struct Texts {
   Text iterations, warmup, checks, seconds;
   Text datatype, op, root, placement;
   Text local_ranks, baseline, algorithm, timeout, json;
+  Text memory, ranks_per_gpu, devices, chain, nccl;
   Text plant_error, plant_death;
-  bool in_place = false;
+  bool in_place = false, graph = false, one_stream = false, registered = false, nccl_sweep = false;
 };
 
 [[noreturn]] void bad_value(std::string_view option, std::string_view value, std::string_view allowed) {
@@ -211,6 +212,62 @@ int rank_number(std::string_view option, const std::string& text) {
   return static_cast<int>(whole_number(option, text, 0, kMostRanks - 1));
 }
 
+constexpr uint64_t kMostRanksPerGpu = 64;
+constexpr uint64_t kMostChain = 10'000;
+
+/// Options that mean nothing on host memory.
+void refuse_device_options(const Texts& texts) {
+  const std::pair<const char*, bool> given[] = {
+      {"--ranks-per-gpu", texts.ranks_per_gpu.has_value()},
+      {"--devices", texts.devices.has_value()},
+      {"--graph", texts.graph},
+      {"--chain", texts.chain.has_value()},
+      {"--one-stream", texts.one_stream},
+      {"--registered", texts.registered},
+      {"--nccl", texts.nccl.has_value()},
+      {"--nccl-sweep", texts.nccl_sweep},
+      {"--baseline nccl", texts.baseline == "nccl"},
+  };
+  for (const auto& [option, is_given] : given) {
+    if (is_given) throw UsageError(fmt::format("{}: needs --memory device", option));
+  }
+}
+
+DeviceOptions read_device_options(const Texts& texts) {
+  DeviceOptions options;
+  if (texts.local_ranks)
+    throw UsageError(
+        "--np: with --memory device all ranks are in this process; --ranks-per-gpu says how many");
+  if (texts.baseline == "mpi")
+    throw UsageError("--baseline mpi: measures host memory; with --memory device: nccl");
+  if (texts.ranks_per_gpu) {
+    options.ranks_per_gpu =
+        static_cast<int>(whole_number("--ranks-per-gpu", *texts.ranks_per_gpu, 1, kMostRanksPerGpu));
+  }
+  if (texts.devices) {
+    options.devices.clear();
+    for (const std::string& part : split_commas(*texts.devices)) {
+      const int device = static_cast<int>(whole_number("--devices", part, 0, 1023));
+      if (std::count(options.devices.begin(), options.devices.end(), device) != 0)
+        throw UsageError(fmt::format(
+            "--devices: {} stands there twice; --ranks-per-gpu puts several ranks on it", device));
+      options.devices.push_back(device);
+    }
+  }
+  options.graph = texts.graph;
+  if (texts.chain) options.chain = static_cast<int64_t>(whole_number("--chain", *texts.chain, 1, kMostChain));
+  options.one_stream = texts.one_stream;
+  options.registered = texts.registered;
+  options.baseline_nccl = texts.baseline == "nccl";
+  options.nccl = texts.nccl.value_or(options.nccl);
+  options.nccl_sweep = texts.nccl_sweep;
+  if ((texts.nccl || texts.nccl_sweep) && !options.baseline_nccl)
+    throw UsageError("--nccl, --nccl-sweep: need --baseline nccl");
+  if (options.one_stream && (options.baseline_nccl || options.devices.size() > 1))
+    throw UsageError("--one-stream: NCCL needs a stream for each rank, and each device one of its own");
+  return options;
+}
+
 Options read_options(const CollectiveInfo& collective, const Texts& texts) {
   Options options;
   options.sizes = read_sizes(texts);
@@ -229,8 +286,15 @@ Options read_options(const CollectiveInfo& collective, const Texts& texts) {
   if (texts.local_ranks) {
     options.local_ranks = static_cast<int>(whole_number("--np", *texts.local_ranks, 1, kMostRanks));
   }
-  if (texts.baseline && texts.baseline != "mpi") bad_value("--baseline", *texts.baseline, "mpi");
-  options.baseline_mpi = texts.baseline.has_value();
+  if (texts.baseline && texts.baseline != "mpi" && texts.baseline != "nccl")
+    bad_value("--baseline", *texts.baseline, "mpi, nccl");
+  options.baseline_mpi = texts.baseline == "mpi";
+  if (texts.memory == "device") {
+    options.device = read_device_options(texts);
+  } else {
+    if (texts.memory && texts.memory != "host") bad_value("--memory", *texts.memory, "host, device");
+    refuse_device_options(texts);
+  }
   options.algorithm = texts.algorithm.value_or("");
   options.json = texts.json.value_or("");
   if (texts.plant_error) {
@@ -303,12 +367,43 @@ void declare_how(CLI::App& app, Texts& texts) {
       ->group(how);
 }
 
+void declare_device(CLI::App& app, Texts& texts) {
+  const std::string device = "Device memory (CUDA)";
+  app.add_option("--memory", texts.memory, "Where the buffers lie: host (default) or device")
+      ->type_name("MEMORY")
+      ->group(device);
+  app.add_option("--ranks-per-gpu", texts.ranks_per_gpu,
+                 "Ranks on each device, all in this process, driven by one thread (default 2)")
+      ->type_name("N")
+      ->group(device);
+  app.add_option("--devices", texts.devices, "Devices, separated by commas (default 0)")
+      ->type_name("LIST")
+      ->group(device);
+  app.add_option("--chain", texts.chain,
+                 "Calls that follow each other between two events; a row's time is that of one (default 1)")
+      ->type_name("K")
+      ->group(device);
+  app.add_flag("--graph", texts.graph, "Capture the calls into a CUDA graph and time its replays")
+      ->group(device);
+  app.add_flag("--one-stream", texts.one_stream, "One stream for all ranks instead of one each")
+      ->group(device);
+  app.add_flag("--registered", texts.registered, "Buffers of tutti_mem_alloc instead of cuMemAlloc")
+      ->group(device);
+  app.add_option("--nccl", texts.nccl, "The NCCL of --baseline nccl (default libnccl.so.2)")
+      ->type_name("PATH")
+      ->group(device);
+  app.add_flag("--nccl-sweep", texts.nccl_sweep,
+               "Run once with each algorithm and protocol of NCCL, and keep its best for each row")
+      ->group(device);
+}
+
 void declare_run(CLI::App& app, Texts& texts) {
   const std::string run = "Ranks and output";
   app.add_option("--np", texts.local_ranks, "Start so many local ranks (default 2; not under mpirun)")
       ->type_name("N")
       ->group(run);
-  app.add_option("--baseline", texts.baseline, "mpi: measure MPI's collective beside Tutti's (under mpirun)")
+  app.add_option("--baseline", texts.baseline,
+                 "Measure another library beside Tutti: mpi (under mpirun) or nccl (on device memory)")
       ->type_name("LIBRARY")
       ->group(run);
   app.add_option("--json", texts.json, "Also write the results to this file, schema tutti-bench/1")
@@ -323,6 +418,9 @@ std::string footer(const CollectiveInfo& collective) {
       "\nTimes are in microseconds. Each iteration's time is the maximum over the ranks of (exit - own "
       "entry) after\n"
       "a barrier; the percentiles are over the iterations, and one that needs more iterations prints as -.\n"
+      "On device memory they are measured by CUDA events, from the call's beginning on its streams to its "
+      "end on "
+      "the last.\n"
       "algbw = bytes / p50; busbw = algbw times {}, as nccl-tests defines it.\n\n"
       "Exit status: 0 all results are right, 1 a result is wrong or the run failed, 2 bad option, 130 "
       "interrupted.\n\n"
@@ -346,6 +444,7 @@ ParsedOptions parse_options(const CollectiveInfo& collective, std::vector<std::s
   app.footer(footer(collective));
   declare_what(app, collective, texts);
   declare_how(app, texts);
+  declare_device(app, texts);
   declare_run(app, texts);
 
   ParsedOptions result;

@@ -28,6 +28,21 @@ enum class Plant : uint8_t { none, checked, timed, last };
 inline constexpr uint64_t kLargestMessage = uint64_t{1} << 40;
 inline constexpr int64_t kMostRanks = 1024;
 
+/// What --memory device is about.
+struct DeviceOptions {
+  int ranks_per_gpu = 2;
+  std::vector<int> devices{0};
+  bool graph = false;       // time replays of a CUDA graph
+  int64_t chain = 1;        // calls that follow each other between two events
+  bool one_stream = false;  // for all ranks
+  bool registered = false;  // buffers of tutti_mem_alloc
+  bool baseline_nccl = false;
+  std::string nccl = "libnccl.so.2";
+  bool nccl_sweep = false;
+
+  int ranks() const { return ranks_per_gpu * static_cast<int>(devices.size()); }
+};
+
 struct Options {
   std::vector<uint64_t> sizes;  // bytes, ascending
   std::vector<tutti_datatype_t> datatypes{TUTTI_FLOAT32};
@@ -40,9 +55,10 @@ struct Options {
   int64_t checks = 5;  // fully verified iterations before the timed ones; 0 switches all checks off
   std::optional<int> local_ranks;
   bool baseline_mpi = false;
-  std::string algorithm;   // empty: Tutti chooses
-  int64_t timeout_ns = 0;  // 0: Tutti's own
-  std::string json;        // empty: none
+  std::optional<DeviceOptions> device;  // empty: host memory
+  std::string algorithm;                // empty: Tutti chooses
+  int64_t timeout_ns = 0;               // 0: Tutti's own
+  std::string json;                     // empty: none
   Plant plant_error = Plant::none;
   std::optional<int> plant_death;  // this rank kills itself before the second row
 };

@@ -42,6 +42,11 @@ double Row::algbw() const {
   return p50 > 0 ? static_cast<double>(bytes) / (p50 * 1000) : 0;
 }
 
+std::optional<double> Row::bound_fraction() const {
+  if (!device || !device->bound_us || us.p50.value_or(0) <= 0) return std::nullopt;
+  return *device->bound_us / *us.p50;
+}
+
 // ---- Table ----
 
 void Table::header(const Machine& machine) const {
@@ -52,18 +57,29 @@ void Table::header(const Machine& machine) const {
     fmt::print("# {}; OMPI_MCA_mpi_yield_when_idle is {}\n", machine.mpi,
                machine.mpi_yields.empty() ? "not set" : machine.mpi_yields);
   }
-  if (machine.ranks > machine.cores) {
+  with_device_ = machine.gpu.has_value();
+  if (with_device_) {
+    const Gpu& gpu = *machine.gpu;
+    fmt::print(
+        "# {} x {}, driver for CUDA {}, copies {} GB/s read and written, at most {} blocks a rank{}{}\n",
+        gpu.devices, gpu.name, gpu.cuda, gigabytes(gpu.copy_gbs), gpu.blocks,
+        gpu.nccl.empty() ? "" : ", NCCL ", gpu.nccl);
+  } else if (machine.ranks > machine.cores) {
     fmt::print(
         "# more ranks than cores: ranks wait for each other's turns, so times are longer and vary more\n");
   }
-  fmt::print(
-      "# times in us: maximum over ranks of (exit - own entry) after a barrier, percentiles over "
-      "iterations\n");
+  fmt::print("# {}\n",
+             with_device_
+                 ? "times in us by CUDA events, of one call: from its start to the end of its last rank"
+                 : "times in us: maximum over ranks of (exit - own entry) after a barrier, percentiles over "
+                   "iterations");
   fmt::print("#\n#{:>11} {:>12} {:>9} {:>5} {:>19} {:>5}", "bytes", "count", "type",
              collective_.has_op() ? "op" : "root", "algorithm", "place");
   if (with_library_) fmt::print(" {:>7}", "library");
-  fmt::print(" {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6}\n", "p50", "p90", "p99", "p99.9", "max",
-             "algbw", "busbw", "#wrong");
+  fmt::print(" {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6}", "p50", "p90", "p99", "p99.9", "max", "algbw",
+             "busbw", "#wrong");
+  if (with_device_) fmt::print(" {:>8} {:>9} {:>6} {:>8}", "mode", "bound", "bound%", "call_ns");
+  fmt::print("\n");
   flush_table();
 }
 
@@ -73,11 +89,21 @@ void Table::row(const Row& row) const {
              collective_.has_op() ? tutti_op_name(row.call.op) : std::to_string(row.call.root), row.algorithm,
              row.in_place ? "in" : "out");
   if (with_library_) fmt::print(" {:>7}", row.library);
-  fmt::print(" {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6}\n", microseconds(row.us.p50),
+  fmt::print(" {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6}", microseconds(row.us.p50),
              microseconds(row.us.p90), microseconds(row.us.p99), microseconds(row.us.p999),
              microseconds(row.us.max), gigabytes(row.algbw()), gigabytes(row.busbw()),
              row.verified ? std::to_string(row.wrong) : "-");
+  if (with_device_) device_columns(row);
+  fmt::print("\n");
   flush_table();
+}
+
+void Table::device_columns(const Row& row) const {
+  if (!row.device) return;
+  const std::optional<double> reached = row.bound_fraction();
+  fmt::print(" {:>8} {:>9} {:>6} {:>8.0f}", row.device->mode, microseconds(row.device->bound_us),
+             reached ? fmt::format("{:.1f}", 100 * *reached) : "-", row.device->call_ns);
+  if (!row.device->settings.empty()) fmt::print("  {}", row.device->settings);
 }
 
 void Table::ratio(const Row& tutti, const Row& baseline) const {
@@ -107,6 +133,12 @@ Json or_null(const std::string& text) {
   return text.empty() ? Json(nullptr) : Json(text);
 }
 
+Json gpu_json(const std::optional<Gpu>& gpu) {
+  if (!gpu) return nullptr;
+  return {{"name", gpu->name},         {"devices", gpu->devices}, {"cuda", gpu->cuda},
+          {"copy_gbs", gpu->copy_gbs}, {"blocks", gpu->blocks},   {"nccl", or_null(gpu->nccl)}};
+}
+
 Json machine_json(const Machine& machine) {
   return {{"cpu", machine.cpu},
           {"cores", machine.cores},
@@ -120,32 +152,50 @@ Json machine_json(const Machine& machine) {
           {"mpi_yield_when_idle", or_null(machine.mpi_yields)},
           {"launch", machine.launch},
           {"time", machine.time},
-          {"command", machine.command}};
+          {"command", machine.command},
+          {"gpu", gpu_json(machine.gpu)}};
+}
+
+void add_device(const Row& row, Json& json) {
+  const bool there = row.device.has_value();
+  const OnDevice none;
+  const OnDevice& device = there ? *row.device : none;
+  json["memory"] = there ? "device" : "host";
+  json["ranks_per_gpu"] = there ? Json(device.ranks_per_gpu) : Json(nullptr);
+  json["mode"] = or_null(device.mode);
+  json["chain"] = there ? Json(device.chain) : Json(nullptr);
+  json["bound_us"] = or_null(device.bound_us);
+  json["bound_fraction"] = or_null(row.bound_fraction());
+  json["call_ns"] = there ? Json(device.call_ns) : Json(nullptr);
+  json["settings"] = or_null(device.settings);
+  json["no_baseline"] = or_null(row.no_baseline);
 }
 
 Json row_json(const CollectiveInfo& collective, const Row& row) {
-  return {{"library", row.library},
-          {"collective", collective.name},
-          {"algorithm", row.algorithm},
-          {"ranks", row.ranks},
-          {"nodes", row.nodes},
-          {"bytes", row.bytes},
-          {"count", row.call.count},
-          {"dtype", tutti_datatype_name(row.call.datatype)},
-          {"op", collective.has_op() ? Json(tutti_op_name(row.call.op)) : Json(nullptr)},
-          {"root", collective.has_root() ? Json(row.call.root) : Json(nullptr)},
-          {"in_place", row.in_place},
-          {"iterations", row.us.samples},
-          {"p50_us", or_null(row.us.p50)},
-          {"p90_us", or_null(row.us.p90)},
-          {"p99_us", or_null(row.us.p99)},
-          {"p999_us", or_null(row.us.p999)},
-          {"max_us", row.us.max},
-          {"mean_us", row.us.mean},
-          {"cv", or_null(row.us.cv)},
-          {"algbw_gbs", row.algbw()},
-          {"busbw_gbs", row.busbw()},
-          {"wrong", row.verified ? Json(row.wrong) : Json(nullptr)}};
+  Json json{{"library", row.library},
+            {"collective", collective.name},
+            {"algorithm", row.algorithm},
+            {"ranks", row.ranks},
+            {"nodes", row.nodes},
+            {"bytes", row.bytes},
+            {"count", row.call.count},
+            {"dtype", tutti_datatype_name(row.call.datatype)},
+            {"op", collective.has_op() ? Json(tutti_op_name(row.call.op)) : Json(nullptr)},
+            {"root", collective.has_root() ? Json(row.call.root) : Json(nullptr)},
+            {"in_place", row.in_place},
+            {"iterations", row.us.samples},
+            {"p50_us", or_null(row.us.p50)},
+            {"p90_us", or_null(row.us.p90)},
+            {"p99_us", or_null(row.us.p99)},
+            {"p999_us", or_null(row.us.p999)},
+            {"max_us", row.us.max},
+            {"mean_us", row.us.mean},
+            {"cv", or_null(row.us.cv)},
+            {"algbw_gbs", row.algbw()},
+            {"busbw_gbs", row.busbw()},
+            {"wrong", row.verified ? Json(row.wrong) : Json(nullptr)}};
+  add_device(row, json);
+  return json;
 }
 
 }  // namespace

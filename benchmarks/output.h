@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,16 @@
 #include "benchmarks/statistics.h"
 
 namespace tutti::bench {
+
+/// What a row on device memory has besides.
+struct OnDevice {
+  int ranks_per_gpu = 0;
+  std::string mode;  // isolated, chain or graph
+  int64_t chain = 1;
+  double call_ns = 0;              // what the host spends on one call, p50
+  std::optional<double> bound_us;  // of the copies that no algorithm does without; known on a single device
+  std::string settings;            // of a baseline
+};
 
 /// One measured row.
 struct Row {
@@ -26,10 +37,14 @@ struct Row {
   bool verified = true;  // else `wrong` says nothing
   double bus_factor = 1;
   bool in_place = false;
+  std::optional<OnDevice> device;  // empty: host memory
+  std::string no_baseline;         // why a baseline that was asked for is not there
 
   // GB/s, 10^9 bytes; of p50.
   double algbw() const;
   double busbw() const { return algbw() * bus_factor; }
+  /// Of what the bound allows, how much is reached: bound / p50.
+  std::optional<double> bound_fraction() const;
 };
 
 class Table {
@@ -44,8 +59,11 @@ class Table {
   void remark(const std::string& text) const;
 
  private:
+  void device_columns(const Row& row) const;
+
   const CollectiveInfo& collective_;
   bool with_library_;
+  mutable bool with_device_ = false;  // from the header on
 };
 
 /// The text of a result file.

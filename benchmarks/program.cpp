@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "benchmarks/baseline_mpi.h"
+#include "benchmarks/device_run.h"
 #include "benchmarks/harness.h"
 #include "benchmarks/launcher.h"
 #include "benchmarks/local_ranks.h"
@@ -32,6 +33,9 @@ constexpr int kInterrupted = 130;
 constexpr int kDefaultLocalRanks = 2;
 
 void check_launch(const Options& options, Launch launch) {
+  if (options.device && launch != Launch::local) {
+    throw UsageError("--memory device: all ranks are in one process; start it without a launcher");
+  }
   if (options.local_ranks && launch != Launch::local) {
     throw UsageError("--np: the ranks were started already; --np starts local ranks where no launcher did");
   }
@@ -187,6 +191,7 @@ class Process {
     }
     check_launch(*parsed.options, started_.launch);
     handle_interrupts();
+    if (parsed.options->device) return run_on_device(collective_, *parsed.options, argc_, argv_);
     if (started_.launch == Launch::local) return local(*parsed.options);
     World world = mpi_ ? join_mpi(*mpi_, *parsed.options) : join_environment(*parsed.options);
     return in_world(world, *parsed.options);

@@ -99,13 +99,12 @@ void store_result(tutti_datatype_t datatype, tutti_op_t op, int ranks, int64_t i
   store_whole(datatype, value / ranks, element);
 }
 
-/// Element i of the message is element (i + offset) of the repeated pattern.
-int64_t offset_of(uint64_t generation) {
+}  // namespace
+
+int64_t Patterns::offset_of(uint64_t generation) {
   return static_cast<int64_t>(generation % static_cast<uint64_t>(kPeriod) * kShift %
                               static_cast<uint64_t>(kPeriod));
 }
-
-}  // namespace
 
 Patterns::Patterns(Kind kind, tutti_datatype_t datatype, tutti_op_t op, int root, int ranks, int rank)
     : datatype_(datatype),
@@ -178,24 +177,34 @@ int64_t Patterns::count_wrong(const std::byte* actual, const std::byte* expected
   return wrong;
 }
 
-int64_t Patterns::wrong_results(const std::byte* message, int64_t first, int64_t count,
-                                uint64_t generation) const {
+int64_t Patterns::wrong_at(const Pattern& pattern, const std::byte* elements, int64_t first, int64_t count,
+                           uint64_t generation, bool exact) const {
   int64_t wrong = 0;
   for_each_piece(first, count, generation, [&](int64_t element, size_t at, int64_t length) {
-    wrong += count_wrong(message + static_cast<size_t>(element) * element_size_, result_.data() + at, length,
-                         exact_);
+    wrong += count_wrong(elements + static_cast<size_t>(element - first) * element_size_, pattern.data() + at,
+                         length, exact);
   });
   return wrong;
 }
 
+int64_t Patterns::wrong_results_at(const std::byte* elements, int64_t first, int64_t count,
+                                   uint64_t generation) const {
+  return wrong_at(result_, elements, first, count, generation, exact_);
+}
+
+int64_t Patterns::wrong_inputs_at(const std::byte* elements, int64_t first, int64_t count,
+                                  uint64_t generation) const {
+  return wrong_at(input_, elements, first, count, generation, true);
+}
+
+int64_t Patterns::wrong_results(const std::byte* message, int64_t first, int64_t count,
+                                uint64_t generation) const {
+  return wrong_results_at(message + static_cast<size_t>(first) * element_size_, first, count, generation);
+}
+
 int64_t Patterns::wrong_inputs(const std::byte* message, int64_t first, int64_t count,
                                uint64_t generation) const {
-  int64_t wrong = 0;
-  for_each_piece(first, count, generation, [&](int64_t element, size_t at, int64_t length) {
-    wrong +=
-        count_wrong(message + static_cast<size_t>(element) * element_size_, input_.data() + at, length, true);
-  });
-  return wrong;
+  return wrong_inputs_at(message + static_cast<size_t>(first) * element_size_, first, count, generation);
 }
 
 }  // namespace tutti::bench

@@ -36,7 +36,15 @@ class Patterns {
   int64_t wrong_results(const std::byte* message, int64_t first, int64_t count, uint64_t generation) const;
   int64_t wrong_inputs(const std::byte* message, int64_t first, int64_t count, uint64_t generation) const;
 
+  // The same of elements [first, first + count) that lie at `elements`, without the rest of the message.
+  int64_t wrong_results_at(const std::byte* elements, int64_t first, int64_t count,
+                           uint64_t generation) const;
+  int64_t wrong_inputs_at(const std::byte* elements, int64_t first, int64_t count, uint64_t generation) const;
+
   size_t element_size() const { return element_size_; }
+
+  /// Element i of the message is element (i + offset) of the repeated pattern.
+  static int64_t offset_of(uint64_t generation);
 
  private:
   using Pattern = std::vector<std::byte>;  // two periods, so that one period from any offset is contiguous
@@ -45,6 +53,8 @@ class Patterns {
   void for_each_piece(int64_t first, int64_t count, uint64_t generation, Visit visit) const;
   void write(const Pattern& pattern, std::byte* message, int64_t first, int64_t count,
              uint64_t generation) const;
+  int64_t wrong_at(const Pattern& pattern, const std::byte* elements, int64_t first, int64_t count,
+                   uint64_t generation, bool exact) const;
   int64_t count_wrong(const std::byte* actual, const std::byte* expected, int64_t count, bool exact) const;
 
   tutti_datatype_t datatype_;

@@ -1,0 +1,320 @@
+// The iterations of a row on device memory.
+#include "benchmarks/device_harness.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "benchmarks/stamp.h"
+#include "core/clock.h"
+
+namespace tutti::bench {
+namespace {
+
+constexpr int64_t kLeastWarmup = 5;
+constexpr int64_t kMostWarmup = 10'000;
+constexpr int64_t kLeastIterations = 20;
+constexpr int64_t kMostIterations = 100'000;
+
+}  // namespace
+
+double least_traffic(Kind kind, int ranks, uint64_t bytes, bool in_place) {
+  const auto message = static_cast<double>(bytes);
+  // All-reduce: every input is read, every output written. Broadcast: one input is read, every output but the root's own is written.
+  if (kind == Kind::all_reduce) return 2.0 * ranks * message;
+  return (ranks + (in_place ? 0.0 : 1.0)) * message;
+}
+
+/// A library and what was measured of it.
+struct DeviceHarness::Subject {
+  DeviceLibrary* library = nullptr;
+  std::unique_ptr<gpu::Graph> graph;  // of the mode graph
+  std::vector<double> ns;
+  std::vector<double> call_ns;
+  int64_t wrong = 0;
+};
+
+class DeviceHarness::Measurement {
+ public:
+  Measurement(DeviceHarness& harness, const RowPlan& plan, const std::vector<DeviceLibrary*>& libraries)
+      : harness_(harness),
+        ranks_(harness.ranks_),
+        options_(harness.options_),
+        device_(*harness.options_.device),
+        plan_(plan),
+        label_(plan.label(harness.collective_)) {
+    for (int rank = 0; rank < ranks_.size(); ++rank) {
+      Call call = plan.call;
+      call.recv = ranks_.recv(rank).pointer();
+      call.send = plan.in_place ? call.recv : ranks_.send(rank).pointer();
+      calls_.push_back({call, ranks_.stream(rank)});
+      messages_.push_back(
+          std::make_unique<DeviceMessage>(harness.collective_, call, ranks_, rank, harness.downloads_));
+    }
+    for (DeviceLibrary* library : libraries) subjects_.push_back({library, nullptr, {}, {}, 0});
+  }
+
+  std::vector<Row> run() {
+    for (int64_t i = 0; i < options_.checks; ++i) verified_round(i == 0 ? Plant::checked : Plant::none);
+    // Whatever a library does at its first call of a kind, it has done before the device is held, or a stream captured.
+    if (options_.checks == 0) each_once();
+    if (device_.graph) capture();
+    measure_times();
+    if (options_.checks > 0) verified_round(Plant::last);
+    return rows();
+  }
+
+ private:
+  /// Whether the second of two calls with the same buffers has the result of the first.
+  bool repeatable() const {
+    return device_.chain == 1 || !plan_.in_place || harness_.collective_.kind == Kind::broadcast;
+  }
+
+  Subject& subject_at(int64_t iteration, size_t turn) {
+    const bool reversed = iteration % 2 != 0;
+    return subjects_[reversed ? subjects_.size() - 1 - turn : turn];
+  }
+
+  std::string what(const Subject& subject) const {
+    return fmt::format("{} by {}", label_, subject.library->name());
+  }
+
+  void must_succeed(const Subject& subject, int code) const {
+    if (code != 0)
+      throw std::runtime_error(fmt::format("{}: {}", what(subject), subject.library->explain(code)));
+  }
+  void must_be_well(const Subject& subject) const {
+    const std::string trouble = subject.library->trouble();
+    if (!trouble.empty()) throw std::runtime_error(fmt::format("{}: {}", what(subject), trouble));
+  }
+
+  void prepare() {
+    ++harness_.generation_;
+    for (const auto& message : messages_) message->prepare(harness_.generation_);
+    ranks_.settle("preparing inputs");
+  }
+
+  /// Only the first library's result is spoiled, on the last rank, so that one element is wrong.
+  void check(Subject& subject, Extent extent, Plant plant) {
+    if (plant != Plant::none && plant == options_.plant_error && &subject == subjects_.data())
+      messages_.back()->plant_error(extent, harness_.generation_);
+    for (const auto& message : messages_) subject.wrong += message->check(extent, harness_.generation_);
+  }
+
+  void call_once(Subject& subject) {
+    prepare();
+    ranks_.device(0).make_current();
+    must_succeed(subject, subject.library->enqueue(calls_));
+    ranks_.settle(what(subject));
+    must_be_well(subject);
+  }
+  void each_once() {
+    for (Subject& subject : subjects_) call_once(subject);
+  }
+  void verified_round(Plant plant) {
+    for (Subject& subject : subjects_) {
+      call_once(subject);
+      check(subject, Extent::whole, plant);
+    }
+  }
+
+  /// All streams go on from here together.
+  void fork(const gpu::Event& start) const {
+    start.record(ranks_.stream(0));
+    for (int rank = 1; rank < ranks_.size(); ++rank)
+      if (ranks_.stream(rank) != ranks_.stream(0)) start.hold(ranks_.stream(rank));
+  }
+  /// An event behind each rank's calls; the first stream goes on when all have come.
+  void join() const {
+    for (int rank = ranks_.size() - 1; rank >= 0; --rank) {
+      const gpu::Event& end = *harness_.ends_[static_cast<size_t>(rank)];
+      ranks_.device(rank).make_current();
+      end.record(ranks_.stream(rank));
+      if (ranks_.stream(rank) != ranks_.stream(0)) end.hold(ranks_.stream(0));
+    }
+  }
+
+  void capture() {
+    for (Subject& subject : subjects_) {
+      const gpu::Event start;
+      ranks_.device(0).make_current();
+      gpu::Graph::start(ranks_.stream(0));
+      fork(start);
+      int code = 0;
+      for (int64_t i = 0; i < device_.chain && code == 0; ++i) code = subject.library->enqueue(calls_);
+      std::string why = code == 0 ? "" : subject.library->explain(code);
+      join();
+      ranks_.device(0).make_current();
+      subject.graph = std::make_unique<gpu::Graph>(ranks_.stream(0));
+      if (code != 0) throw std::runtime_error(fmt::format("{}, captured: {}", what(subject), why));
+    }
+  }
+
+  int enqueue(const Subject& subject) const {
+    if (subject.graph != nullptr) return static_cast<int>(subject.graph->launch(ranks_.stream(0)));
+    int code = 0;
+    for (int64_t i = 0; i < device_.chain && code == 0; ++i) code = subject.library->enqueue(calls_);
+    return code;
+  }
+
+  void must_be_enqueued(const Subject& subject, int code) const {
+    if (subject.graph == nullptr) return must_succeed(subject, code);
+    gpu::Driver::get().check(static_cast<CUresult>(code), "cuGraphLaunch");
+  }
+
+  /// From the start to the latest end. Events of two devices cannot be compared: there the first stream has waited for the others.
+  double elapsed(const Subject& subject) const {
+    double longest = 0;
+    for (int rank = 0; rank < ranks_.size(); ++rank) {
+      const gpu::Event& end = *harness_.ends_[static_cast<size_t>(rank)];
+      ranks_.device(rank).make_current();
+      ranks_.await(end, what(subject));
+      if (&ranks_.device(rank) == &ranks_.device(0)) longest = std::max(longest, end.since(harness_.start_));
+    }
+    return longest;
+  }
+
+  /// Ends of ranks: of graphs and of several devices, the first stream's alone, when all others have come.
+  void record_ends(const Subject& subject) const {
+    if (subject.graph == nullptr) {
+      for (int rank = 1; rank < ranks_.size(); ++rank) {
+        const gpu::Event& end = *harness_.ends_[static_cast<size_t>(rank)];
+        ranks_.device(rank).make_current();
+        end.record(ranks_.stream(rank));
+        if (&ranks_.device(rank) != &ranks_.device(0)) end.hold(ranks_.stream(0));
+      }
+    }
+    ranks_.device(0).make_current();
+    for (int rank = 0; rank < (subject.graph == nullptr ? 1 : ranks_.size()); ++rank) {
+      if (&ranks_.device(rank) == &ranks_.device(0))
+        harness_.ends_[static_cast<size_t>(rank)]->record(ranks_.stream(0));
+    }
+  }
+
+  /// (time on the device, time of the host), each of one call.
+  std::pair<double, double> timed(Subject& subject, Plant plant) {
+    prepare();
+    ranks_.device(0).make_current();
+    // More than one call would wait for room in the device's queue, and the device for the gate.
+    if (device_.chain == 1 || subject.graph != nullptr) harness_.gate_.close(ranks_.stream(0));
+    int code = 0;
+    uint64_t entry = 0;
+    uint64_t exit = 0;
+    try {
+      fork(harness_.start_);
+      entry = stamp();
+      code = enqueue(subject);
+      exit = stamp();
+      record_ends(subject);
+    } catch (...) {
+      harness_.gate_.open();
+      throw;
+    }
+    harness_.gate_.open();
+    must_be_enqueued(subject, code);
+    const double ns = elapsed(subject);
+    if (options_.checks > 0 && repeatable()) check(subject, Extent::spans, plant);
+    const auto calls = static_cast<double>(device_.chain);
+    return {ns / calls, static_cast<double>(ticks_to_ns(exit - entry)) / calls};
+  }
+
+  void timed_rounds(int64_t first, int64_t rounds, bool keep) {
+    for (int64_t i = first; i < first + rounds; ++i) {
+      for (size_t turn = 0; turn < subjects_.size(); ++turn) {
+        Subject& subject = subject_at(i, turn);
+        const auto [ns, call_ns] = timed(subject, keep && i == 0 ? Plant::timed : Plant::none);
+        if (!keep) continue;
+        subject.ns.push_back(ns);
+        subject.call_ns.push_back(call_ns);
+      }
+    }
+  }
+
+  void rounds_within(double seconds, int64_t least, int64_t most, bool keep) {
+    const uint64_t start = now_ns();
+    for (int64_t done = 0;
+         done < most && (done < least || static_cast<double>(now_ns() - start) * 1e-9 < seconds); ++done) {
+      timed_rounds(done, 1, keep);
+    }
+  }
+
+  void measure_times() {
+    const double seconds = options_.seconds * static_cast<double>(subjects_.size());
+    if (options_.warmup) {
+      timed_rounds(0, *options_.warmup, false);
+    } else {
+      rounds_within(seconds / 10, kLeastWarmup, kMostWarmup, false);
+    }
+    if (options_.iterations) {
+      timed_rounds(0, *options_.iterations, true);
+    } else {
+      rounds_within(seconds, kLeastIterations, kMostIterations, true);
+    }
+    for (const Subject& subject : subjects_) must_be_well(subject);
+  }
+
+  OnDevice on_device(const Subject& subject) const {
+    OnDevice device;
+    device.ranks_per_gpu = device_.ranks_per_gpu;
+    device.mode = device_.graph ? "graph" : device_.chain > 1 ? "chain" : "isolated";
+    device.chain = device_.chain;
+    std::vector<double> sorted = subject.call_ns;
+    std::sort(sorted.begin(), sorted.end());
+    device.call_ns = percentile(sorted, 500).value_or(0);
+    device.settings = subject.library->settings();
+    if (device_.devices.size() == 1 && harness_.copy_bandwidth_ > 0) {
+      device.bound_us = least_traffic(harness_.collective_.kind, ranks_.size(), plan_.bytes, plan_.in_place) /
+                        harness_.copy_bandwidth_ / 1000;
+    }
+    return device;
+  }
+
+  std::vector<Row> rows() {
+    std::vector<Row> rows;
+    for (Subject& subject : subjects_) {
+      Row row;
+      row.library = subject.library->name();
+      row.algorithm = subject.library->algorithm(plan_.call);
+      row.call = plan_.call;
+      row.bytes = plan_.bytes;
+      row.in_place = plan_.in_place;
+      row.ranks = ranks_.size();
+      row.bus_factor = harness_.collective_.bus_factor(ranks_.size());
+      row.verified = options_.checks > 0;
+      row.wrong = subject.wrong;
+      row.device = on_device(subject);
+      for (double& ns : subject.ns) ns /= 1000;
+      row.us = summarize(std::move(subject.ns));
+      rows.push_back(std::move(row));
+    }
+    return rows;
+  }
+
+  DeviceHarness& harness_;
+  DeviceRanks& ranks_;
+  const Options& options_;
+  const DeviceOptions& device_;
+  const RowPlan& plan_;
+  std::string label_;
+  std::vector<DeviceCall> calls_;
+  std::vector<std::unique_ptr<DeviceMessage>> messages_;
+  std::vector<Subject> subjects_;
+};
+
+DeviceHarness::DeviceHarness(DeviceRanks& ranks, const CollectiveInfo& collective, const Options& options,
+                             double copy_bandwidth)
+    : ranks_(ranks), collective_(collective), options_(options), copy_bandwidth_(copy_bandwidth) {
+  for (int rank = 0; rank < ranks.size(); ++rank) {
+    ranks.device(rank).make_current();
+    ends_.push_back(std::make_unique<gpu::Event>());
+  }
+  ranks.device(0).make_current();
+  calibrate_ticks();
+}
+
+std::vector<Row> DeviceHarness::measure(const RowPlan& plan, const std::vector<DeviceLibrary*>& libraries) {
+  return Measurement(*this, plan, libraries).run();
+}
+
+}  // namespace tutti::bench
