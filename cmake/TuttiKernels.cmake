@@ -28,6 +28,7 @@ function(tutti_kernels)
   list(APPEND headers ${PROJECT_SOURCE_DIR}/collectives/plan/cursor.h ${PROJECT_SOURCE_DIR}/collectives/plan/binding.h
        ${PROJECT_SOURCE_DIR}/collectives/plan/plan.h ${PROJECT_SOURCE_DIR}/collectives/plan/pool.h
        ${PROJECT_SOURCE_DIR}/collectives/plan/program.h ${PROJECT_SOURCE_DIR}/transports/cuda_ipc/window.h
+       ${PROJECT_SOURCE_DIR}/transports/cuda_ipc/fifo.h
        ${PROJECT_SOURCE_DIR}/transports/tag.h ${PROJECT_SOURCE_DIR}/core/types.h)
   set(images)
   foreach(type ${TUTTI_KERNEL_TYPES})

@@ -13,15 +13,33 @@
 namespace tutti {
 
 struct DeviceTeam;
+struct Placement;
+class Control;
 class ParcelExchange;
+
+/// For tools: what devices there are, a line each, and why there are none.
+struct DeviceReport {
+  bool built_in = false;  // CUDA is part of this build
+  std::string driver;     // "13.0"; empty without one
+  std::string why_none;   // empty where there are devices
+  std::vector<std::string> devices;
+};
+DeviceReport look_at_devices();
 
 /// The device that the settings ask for; negative: none.
 int wanted_device(const Settings& settings);
 
 /// Ranks that are threads of this process; `devices` by rank. Throws Error.
 std::shared_ptr<DeviceTeam> make_local_devices(const std::vector<int>& devices, const Settings& settings);
-/// Rank `rank` of ranks that are processes of one node. Collective. Null where no rank has a device. Throws Error.
-std::shared_ptr<DeviceTeam> join_devices(int rank, const Settings& settings, ParcelExchange& parcels);
+/// One of ranks that are processes: how it meets the others.
+struct DeviceMeeting {
+  int rank = 0;
+  const Placement* placement = nullptr;
+  Control* control = nullptr;         // among all ranks
+  ParcelExchange* parcels = nullptr;  // among those of the node
+};
+/// Collective. Null where no rank has a device. Throws Error.
+std::shared_ptr<DeviceTeam> join_devices(const DeviceMeeting& meeting, const Settings& settings);
 
 std::unique_ptr<DevicePath> make_device_path(const std::shared_ptr<DeviceTeam>& team, int rank,
                                              const Settings& settings);

@@ -13,6 +13,12 @@ namespace {
 }
 }  // namespace
 
+DeviceReport look_at_devices() {
+  DeviceReport report;
+  report.why_none = "this build has no CUDA (TUTTI_CUDA=ON, where the CUDA toolkit is installed)";
+  return report;
+}
+
 int wanted_device(const Settings& settings) {
   if (settings.device >= 0) refuse();
   return kDeviceNone;
@@ -20,7 +26,7 @@ int wanted_device(const Settings& settings) {
 std::shared_ptr<DeviceTeam> make_local_devices(const std::vector<int>&, const Settings&) {
   refuse();
 }
-std::shared_ptr<DeviceTeam> join_devices(int, const Settings& settings, ParcelExchange&) {
+std::shared_ptr<DeviceTeam> join_devices(const DeviceMeeting&, const Settings& settings) {
   static_cast<void>(wanted_device(settings));
   return nullptr;
 }

@@ -19,7 +19,16 @@ uint32_t append(std::vector<std::byte>& bytes, const std::vector<T>& values) {
 
 }  // namespace
 
-std::vector<std::byte> flatten(const Plan& plan) {
+void add_network_areas(const Plan& plan, NetworkAreas& areas) {
+  for (const Step& step : plan.steps) {
+    if (step.kind != StepKind::put) continue;
+    for (const Location& to : plan.dsts(step)) {
+      if (to.space == Space::slots && !plan.mapped(plan.rank, to.rank)) areas.emplace(to.rank, to.area);
+    }
+  }
+}
+
+std::vector<std::byte> flatten(const Plan& plan, const NetworkAreas& network) {
   std::vector<ProgramLane> lanes;
   std::vector<Block> blocks;
   for (const Lane& lane : plan.lanes) {
@@ -38,11 +47,21 @@ std::vector<std::byte> flatten(const Plan& plan) {
     header.sources_most = std::max<uint32_t>(header.sources_most, step.srcs);
     header.destinations_most = std::max<uint32_t>(header.destinations_most, step.dsts);
   }
+  std::vector<Location> locations = plan.locations;
+  for (Location& at : locations) {
+    const bool mapped_slots = at.space == Space::slots && plan.mapped(plan.rank, at.rank);
+    if (mapped_slots && network.contains({at.rank, at.area})) at.rank |= kInNetwork;
+  }
+  std::vector<uint16_t> ports = plan.port_targets;
+  ports.insert(ports.end(), plan.port_sources.begin(), plan.port_sources.end());
+  header.port_targets = static_cast<uint16_t>(plan.port_targets.size());
+  header.port_sources = static_cast<uint16_t>(plan.port_sources.size());
   std::vector<std::byte> bytes(sizeof(ProgramHeader));
   header.lanes_at = append(bytes, lanes);
   header.blocks_at = append(bytes, blocks);
   header.steps_at = append(bytes, plan.steps);
-  header.locations_at = append(bytes, plan.locations);
+  header.locations_at = append(bytes, locations);
+  header.ports_at = append(bytes, ports);
   bytes.resize((bytes.size() + 15) / 16 * 16);
   header.bytes = static_cast<uint32_t>(bytes.size());
   std::memcpy(bytes.data(), &header, sizeof(header));

@@ -1,6 +1,10 @@
 // The flat form of a plan: one block of bytes without pointers, which can be copied to another memory and walked there.
 //
-//   ProgramHeader | ProgramLane[lanes] | Block[] | Step[] | Location[]       each aligned to 16 bytes
+//   ProgramHeader | ProgramLane[lanes] | Block[] | Step[] | Location[] | uint16_t[port targets, port sources]    each aligned to 16 bytes
+//
+// Network slots. A rank that works on a device has its slots twice, at the same offsets: in device memory, and in memory that its network
+// writes. Which of the two an area is in is the same in every program: those areas are network slots that some rank of another node puts
+// to. Locations there have kInNetwork set in their rank.
 //
 // A program holds all that an executor needs of a plan between nodes and within one; what only tools ask for (names, geometry that the
 // binding has used) stays behind.
@@ -8,6 +12,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "collectives/plan/cursor.h"
@@ -37,10 +43,23 @@ struct ProgramHeader {
   uint32_t locations_at = 0;
   uint32_t sources_most = 0;  // of any step
   uint32_t destinations_most = 0;
+  uint32_t ports_at =
+      0;  // ranks of other nodes: first those to which this one puts, then those that may put to this one
+  uint16_t port_targets = 0;  // how many of each
+  uint16_t port_sources = 0;
+  uint64_t unused = 0;
 };
-static_assert(sizeof(ProgramHeader) == 32);
+static_assert(sizeof(ProgramHeader) == 48);
 
-std::vector<std::byte> flatten(const Plan& plan);
+/// In Location::rank of a program: the rank's network slots.
+inline constexpr uint16_t kInNetwork = 0x8000;
+
+/// Areas that are network slots: rank and area.
+using NetworkAreas = std::set<std::pair<uint16_t, uint16_t>>;
+/// Adds those that `plan` puts to over ports. Complete after the plans of all ranks.
+void add_network_areas(const Plan& plan, NetworkAreas& areas);
+
+std::vector<std::byte> flatten(const Plan& plan, const NetworkAreas& network = {});
 
 /// A program in memory of whoever runs it.
 class Program {
@@ -64,6 +83,9 @@ class Program {
     return at<Location>(header().locations_at) + step.first_location;
   }
   TUTTI_HOST_DEVICE const Location* srcs(const Step& step) const { return dsts(step) + step.dsts; }
+  TUTTI_HOST_DEVICE bool has_ports() const { return header().port_targets + header().port_sources != 0; }
+  TUTTI_HOST_DEVICE const uint16_t* port_targets() const { return at<uint16_t>(header().ports_at); }
+  TUTTI_HOST_DEVICE const uint16_t* port_sources() const { return port_targets() + header().port_targets; }
 
  private:
   template <typename T>

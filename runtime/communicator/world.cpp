@@ -89,17 +89,15 @@ void find_places(World& world, const Settings& settings) {
   }
 }
 
-/// Between nodes there is no way from device to device; a rank that asks for a device by number is told so.
 void find_devices(World& world, const UniqueId& id, const Settings& settings) {
-  if (world.placement.node_count() > 1) {
-    if (settings.device < 0) return;
-    raise(Result::unsupported,
-          "rank {}: device {} was asked for, and the ranks are on {} nodes; operations on device memory need "
-          "all ranks on one node",
-          world.rank, settings.device, world.placement.node_count());
-  }
-  ParcelExchange parcels(id, world.place(), world.ranks(), settings.setup_timeout_ns);
-  world.devices = join_devices(world.rank, settings, parcels);
+  const int node = world.placement.node_of(world.rank);
+  ParcelExchange parcels(id_of_node(id, static_cast<unsigned>(node)), world.place(),
+                         static_cast<int>(world.placement.ranks_of(node).size()), settings.setup_timeout_ns);
+  world.devices = join_devices({.rank = world.rank,
+                                .placement = &world.placement,
+                                .control = world.control.get(),
+                                .parcels = &parcels},
+                               settings);
 }
 
 void join_others(World& world, const UniqueId& id, const Settings& settings) {

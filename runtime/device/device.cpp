@@ -8,7 +8,8 @@
 #include <mutex>
 
 #include "core/error.h"
-#include "core/log.h"
+#include "core/units.h"
+#include "runtime/bootstrap/control.h"
 #include "runtime/device/device_communicator.h"
 #include "runtime/device/named_range.h"
 
@@ -92,6 +93,25 @@ Allocations& allocations() {
 
 }  // namespace
 
+DeviceReport look_at_devices() {
+  const cuda::DeviceList list = cuda::list_devices();
+  DeviceReport report;
+  report.built_in = true;
+  if (list.driver_version != 0)
+    report.driver = fmt::format("{}.{}", list.driver_version / 1000, list.driver_version % 1000 / 10);
+  report.why_none = list.why_none;
+  for (const cuda::DeviceFacts& d : list.devices) {
+    report.devices.push_back(fmt::format(
+        "device {}: {}, compute capability {}, {} multiprocessors, {}, PCI {}, {}{}{}{}", d.ordinal, d.name,
+        d.capability(), d.multiprocessors, format_size(d.memory_bytes), d.pci_bus_id, d.uuid_text(),
+        d.posix_handles    ? ", memory shared as descriptors"
+        : d.virtual_memory ? ""
+                           : ", memory shared by CUDA IPC only",
+        d.multicast ? ", multicast" : "", d.gpu_direct_rdma ? ", GPUDirect RDMA" : ""));
+  }
+  return report;
+}
+
 int wanted_device(const Settings& settings) {
   if (settings.device == kDeviceNone) return DeviceOffer::kNone;
   if (settings.device == kDeviceAutomatic) return cuda::current_device();
@@ -106,9 +126,13 @@ std::shared_ptr<DeviceTeam> make_local_devices(const std::vector<int>& devices, 
   return make_local_team(devices, settings);
 }
 
-std::shared_ptr<DeviceTeam> join_devices(int rank, const Settings& settings, ParcelExchange& parcels) {
-  return join_team(rank, wanted_device(settings), settings,
-                   [&](Parcel mine) { return parcels.exchange(std::move(mine)); });
+std::shared_ptr<DeviceTeam> join_devices(const DeviceMeeting& meeting, const Settings& settings) {
+  const TeamMeeting team = {
+      .rank = meeting.rank,
+      .placement = meeting.placement,
+      .exchange = [&](Parcel mine) { return meeting.parcels->exchange(std::move(mine)); },
+      .all_gather = [&](const std::string& mine) { return meeting.control->all_gather(mine); }};
+  return join_team(team, wanted_device(settings), settings);
 }
 
 std::unique_ptr<DevicePath> make_device_path(const std::shared_ptr<DeviceTeam>& team, int rank,

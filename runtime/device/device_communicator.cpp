@@ -17,6 +17,8 @@ namespace tutti {
 namespace {
 
 constexpr uint64_t kSliceBytes = 512 * 1024;
+/// Between nodes, where slices pipeline through more stages: as the host's.
+constexpr uint64_t kNetworkSliceBytes = 128 * 1024;
 /// Fewer bytes are not worth another block.
 constexpr uint64_t kPartBytes = 64 * 1024;
 constexpr uint64_t kPacketPartBytes = 4 * 1024;
@@ -40,7 +42,9 @@ DeviceCommunicator::DeviceCommunicator(std::shared_ptr<DeviceTeam> team, int ran
     : team_(std::move(team)),
       rank_(rank),
       timeout_ns_(settings.timeout_ns),
-      max_slice_bytes_(settings.tuning.slice_bytes != 0 ? settings.tuning.slice_bytes : kSliceBytes) {
+      max_slice_bytes_(settings.tuning.slice_bytes != 0 ? settings.tuning.slice_bytes
+                       : team_->network                 ? kNetworkSliceBytes
+                                                        : kSliceBytes) {
   const cuda::Driver& driver = cuda_device().driver();
   const cuda::ContextGuard guard(cuda_device());
   one_ = cuda::PinnedMemory(own().device, sizeof(uint64_t));
@@ -62,10 +66,15 @@ DeviceCommunicator::~DeviceCommunicator() {
     static_cast<void>(driver.cuStreamDestroy(private_stream_));
   } catch (const Error&) {  // NOLINT(bugprone-empty-catch): the context is gone, and everything in it
   }
+  if (!team_->network) return;
+  // What was posted last may still be on its way to ranks that are late.
+  const bool failed = acquire(team_->words(rank_).abort) != 0 || failure();
+  team_->network->progress().finish(failed ? Progress::kPatienceAfterErrorNs : Progress::kPatienceNs);
 }
 
 JobShape DeviceCommunicator::shape() const {
   JobShape shape = JobShape::one_node(team_->ranks());
+  if (!team_->nodes.empty()) shape.nodes = 1 + *std::max_element(team_->nodes.begin(), team_->nodes.end());
   shape.one_process = team_->one_process;
   shape.on_device = true;
   return shape;
@@ -81,11 +90,33 @@ plan::Limits DeviceCommunicator::limits() const {
 
 // ---- programs ---------------------------------------------------------------------------------------------------------
 
+plan::Shape DeviceCommunicator::plan_shape(plan::Algorithm algorithm, int rank, int root,
+                                           const Settings& settings) const {
+  return {.ranks = static_cast<uint16_t>(team_->ranks()),
+          .rank = static_cast<uint16_t>(rank),
+          .root = static_cast<uint16_t>(root),
+          .credits = static_cast<uint16_t>(credits_for(algorithm, settings.tuning)),
+          .nodes = team_->nodes,
+          .one_process = team_->one_process};
+}
+
+/// From the plans of all ranks: which areas others put to is not in a rank's own.
+plan::NetworkAreas DeviceCommunicator::network_areas(Collective collective, plan::Algorithm algorithm,
+                                                     int root, const Settings& settings) const {
+  plan::NetworkAreas areas;
+  for (int rank = 0; !team_->nodes.empty() && rank < team_->ranks(); ++rank) {
+    plan::add_network_areas(
+        algorithms::build(collective, algorithm, plan_shape(algorithm, rank, root, settings)), areas);
+  }
+  return areas;
+}
+
 void DeviceCommunicator::build_programs(const Settings& settings) {
   for (auto& row : first_entry_) row.fill(-1);
-  // Of all parts together: as many bytes in packets as the parts that such a message is cut into hold.
+  // Of all parts together: as many bytes in packets as the parts that such a message is cut into hold. Between nodes there is one.
+  const uint64_t worth = kPacketPartBytes / kDevicePacket.data * kDevicePacket.bytes;
   const uint64_t packet_part =
-      std::min(limits().packets_bytes, kPacketPartBytes / kDevicePacket.data * kDevicePacket.bytes);
+      team_->network ? limits().packets_bytes : std::min(limits().packets_bytes, worth);
   const ScratchLimits scratch = {.slots_bytes = limits().slots_bytes,
                                  .packets_bytes = team_->layout.parts * packet_part,
                                  .packet = kDevicePacket};
@@ -100,19 +131,14 @@ void DeviceCommunicator::build_programs(const Settings& settings) {
       first = static_cast<int>(entries_.size());
       const int roots = collective == Collective::broadcast ? team_->ranks() : 1;
       for (int root = 0; root < roots; ++root) {
-        const plan::Shape plan_shape = {
-            .ranks = static_cast<uint16_t>(team_->ranks()),
-            .rank = static_cast<uint16_t>(rank_),
-            .root = static_cast<uint16_t>(root),
-            .credits = static_cast<uint16_t>(credits_for(row.algorithm, settings.tuning)),
-            .nodes = {},
-            .one_process = team_->one_process};
         Entry& entry = entries_.emplace_back();
-        entry.plan = std::make_unique<plan::Plan>(algorithms::build(collective, row.algorithm, plan_shape));
+        entry.plan = std::make_unique<plan::Plan>(
+            algorithms::build(collective, row.algorithm, plan_shape(row.algorithm, rank_, root, settings)));
         if (entry.plan->lanes.size() > cuda::kDeviceLanes)
           raise(Result::internal_error, "a plan of {} lanes; at most {}", entry.plan->lanes.size(),
                 cuda::kDeviceLanes);
-        programs.push_back(plan::flatten(*entry.plan));
+        programs.push_back(
+            plan::flatten(*entry.plan, network_areas(collective, row.algorithm, root, settings)));
         entry.program_bytes = static_cast<uint32_t>(programs.back().size());
       }
     }
@@ -204,6 +230,7 @@ CUresult DeviceCommunicator::launched(CUstream stream) {
   CUstreamCaptureStatus capturing = CU_STREAM_CAPTURE_STATUS_NONE;
   const CUresult asked = driver.cuStreamIsCapturing(stream, &capturing);
   if (asked != CUDA_SUCCESS || capturing != CU_STREAM_CAPTURE_STATUS_NONE) return asked;
+  if (team_->network) team_->network->progress().wake();
   latest_stream_ = stream;
   has_latest_ = true;
   return driver.cuEventRecord(latest_, stream);
@@ -270,9 +297,14 @@ Place DeviceCommunicator::place_of(const void* pointer) const noexcept {
 // ---- what went wrong, and when things happened ------------------------------------------------------------------------
 
 std::optional<DevicePath::Failure> DeviceCommunicator::failure() const {
+  if (team_->network) {
+    // Then kernels gave up because of it.
+    if (const auto lost = team_->network->progress().failure())
+      return Failure{lost->rank >= 0 ? Result::peer_lost : Result::system_error, lost->text};
+  }
   const cuda::DeviceFault& fault = team_->words(rank_).fault;
   if (acquire(fault.state) == 0) return std::nullopt;
-  return explain(fault, rank_, timeout_ns_);
+  return explain(fault, timeout_ns_);
 }
 
 void DeviceCommunicator::give_up() noexcept {
@@ -282,6 +314,7 @@ void DeviceCommunicator::give_up() noexcept {
   try {
     const cuda::ContextGuard guard(cuda_device());
     for (const DeviceMember& member : team_->members) {
+      if (member.mapped == nullptr) continue;
       const auto word = reinterpret_cast<CUdeviceptr>(&team_->layout.control(member.mapped)->abort);
       static_cast<void>(
           driver.cuMemcpyHtoDAsync(word, one_.as<uint64_t>(), sizeof(uint64_t), private_stream_));
@@ -291,10 +324,12 @@ void DeviceCommunicator::give_up() noexcept {
 }
 
 std::string DeviceCommunicator::describe() const {
-  return fmt::format(
-      "device {} ({}), {} parts of at most {} KiB scratch, {}\n", device(), cuda_device().facts().name,
-      team_->layout.parts, (team_->layout.packets_bytes + team_->layout.slots_bytes) / 1024,
-      team_->one_process ? "buffers of all ranks in one process" : "windows of other processes");
+  return fmt::format("device {} ({}), at most {} thread blocks, {} KiB of scratch each, {}", device(),
+                     cuda_device().facts().name, team_->layout.parts,
+                     (team_->layout.packets_bytes + team_->layout.slots_bytes) / 1024,
+                     team_->one_process ? "buffers of all ranks in one process"
+                     : team_->network   ? "windows of its node, a network through pinned memory to others"
+                                        : "windows of other processes");
 }
 
 std::vector<cuda::DeviceStamp> DeviceCommunicator::stamps() const {

@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "collectives/algorithms/algorithms.h"
+#include "collectives/plan/program.h"
 #include "runtime/communicator/device_path.h"
 #include "runtime/device/team.h"
 #include "runtime/tuner/selection.h"
@@ -79,6 +81,9 @@ class DeviceCommunicator : public DevicePath {
 
   const DeviceMember& own() const { return team_->members[static_cast<size_t>(rank_)]; }
   plan::Limits limits() const;
+  plan::Shape plan_shape(plan::Algorithm algorithm, int rank, int root, const Settings& settings) const;
+  plan::NetworkAreas network_areas(Collective collective, plan::Algorithm algorithm, int root,
+                                   const Settings& settings) const;
   void build_programs(const Settings& settings);
   void upload_programs(const std::vector<std::vector<std::byte>>& programs);
   Entry& entry_for(const Call& call);

@@ -10,7 +10,8 @@ std::string where(const cuda::DeviceFault& fault) {
   return fmt::format("part {}, step {}, slice {}", fault.part, fault.step, fault.slice);
 }
 
-std::string mismatch_text(const cuda::DeviceFault& fault, int rank) {
+std::string mismatch_text(const cuda::DeviceFault& fault) {
+  const int rank = fault.reporter;
   const std::string mine = describe(unpack(fault.call, fault.count));
   if (fault.peer_epoch != fault.epoch) {
     return fmt::format(
@@ -32,7 +33,8 @@ std::string mismatch_text(const cuda::DeviceFault& fault, int rank) {
 
 }  // namespace
 
-DevicePath::Failure explain(const cuda::DeviceFault& fault, int rank, uint64_t timeout_ns) {
+DevicePath::Failure explain(const cuda::DeviceFault& fault, uint64_t timeout_ns) {
+  const int rank = fault.reporter;
   const std::string call = describe(unpack(fault.call, fault.count));
   switch (fault.kind) {
     case cuda::FaultKind::timeout:
@@ -41,7 +43,7 @@ DevicePath::Failure explain(const cuda::DeviceFault& fault, int rank, uint64_t t
           fmt::format("rank {}: {} on the device (operation {}): waited {:.3g} s for rank {} at {}", rank,
                       call, fault.epoch, static_cast<double>(timeout_ns) * 1e-9, fault.peer, where(fault))};
     case cuda::FaultKind::mismatch:
-      return {Result::mismatch, mismatch_text(fault, rank)};
+      return {Result::mismatch, mismatch_text(fault)};
     case cuda::FaultKind::aborted:
       return {Result::aborted,
               fault.peer < 0 || fault.peer == rank

@@ -6,6 +6,6 @@
 
 namespace tutti {
 
-DevicePath::Failure explain(const cuda::DeviceFault& fault, int rank, uint64_t timeout_ns);
+DevicePath::Failure explain(const cuda::DeviceFault& fault, uint64_t timeout_ns);
 
 }  // namespace tutti

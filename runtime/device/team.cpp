@@ -16,6 +16,8 @@ namespace {
 constexpr int kMostParts = 64;
 constexpr uint64_t kScratchBytes = uint64_t{32} << 20;
 constexpr uint64_t kLeastPartScratch = 64 * 1024;
+/// Between nodes slots are in pinned memory too, and so is as much for staging.
+constexpr uint64_t kNetworkScratchBytes = uint64_t{8} << 20;
 
 struct OfferBytes {
   static constexpr uint32_t kMagic = 0x74646576;
@@ -28,6 +30,13 @@ struct OfferBytes {
 int ranks_on(const std::vector<DeviceOffer>& offers, const DeviceOffer& device) {
   return static_cast<int>(std::count_if(offers.begin(), offers.end(),
                                         [&](const DeviceOffer& o) { return o.uuid == device.uuid; }));
+}
+
+/// What ranks of several nodes can have of a device: one part, for they share one network.
+Settings for_network(Settings settings) {
+  settings.ctas = 1;
+  if (settings.device_scratch_bytes == 0) settings.device_scratch_bytes = kNetworkScratchBytes;
+  return settings;
 }
 
 bool on_one_device(const std::vector<DeviceOffer>& offers) {
@@ -48,15 +57,19 @@ DeviceMember open_member(int ordinal) {
   return member;
 }
 
-// A rank's state: DeviceRank | PartState[parts] | DeviceStamp[kStamps].
+// A rank's state: DeviceRank | PartState[parts] | DeviceStamp[kStamps] | granted[ranks].
 constexpr size_t kStatesAt = (sizeof(cuda::DeviceRank) + 63) / 64 * 64;
 
 size_t stamps_at(const cuda::DeviceLayout& layout) {
   return kStatesAt + layout.parts * sizeof(cuda::PartState);
 }
 
-size_t state_size(const cuda::DeviceLayout& layout) {
+size_t granted_at(const cuda::DeviceLayout& layout) {
   return stamps_at(layout) + cuda::kStamps * sizeof(cuda::DeviceStamp);
+}
+
+size_t state_size(const cuda::DeviceLayout& layout) {
+  return granted_at(layout) + layout.ranks * sizeof(uint64_t);
 }
 
 /// Copies to the device and waits for it, on a stream of its own: no other work is waited for.
@@ -95,6 +108,10 @@ void write_state(const DeviceTeam& team, int rank, const Settings& settings) {
   state.words =
       reinterpret_cast<cuda::HostWords*>(member.words.device_address());  // NOLINT(performance-no-int-to-ptr)
   for (size_t r = 0; r < team.members.size(); ++r) state.windows[r] = team.members[r].mapped;
+  if (team.network) {
+    auto* const granted = member.state.as<std::byte>() + granted_at(team.layout);
+    state.network = team.network->view(reinterpret_cast<uint64_t*>(granted));
+  }
   std::memcpy(image.data(), &state, sizeof(state));
   for (uint32_t p = 0; p < team.layout.parts; ++p) {
     cuda::PartState part{};
@@ -117,16 +134,57 @@ void check_all_have_devices(const std::vector<DeviceOffer>& offers) {
         with - offers.begin(), with->ordinal, without - offers.begin());
 }
 
-void import_window(DeviceTeam& team, const DeviceMember& own, int peer, const Parcel& shared) {
+void check_size(size_t ranks) {
+  if (ranks <= cuda::kMostDeviceRanks) return;
+  raise(Result::unsupported, "{} ranks with devices; expected at most {}", ranks, cuda::kMostDeviceRanks);
+}
+
+std::vector<DeviceOffer> gather_offers(const TeamMeeting& meeting, const DeviceOffer& mine) {
+  std::vector<std::string> all;
+  if (meeting.placement->node_count() > 1) {
+    all = meeting.all_gather(mine.bytes());
+  } else {
+    for (Parcel& parcel : meeting.exchange({mine.bytes(), {}})) all.push_back(std::move(parcel.bytes));
+  }
+  std::vector<DeviceOffer> offers;
+  for (size_t r = 0; r < all.size(); ++r) offers.push_back(DeviceOffer::parse(all[r], static_cast<int>(r)));
+  return offers;
+}
+
+std::vector<DeviceOffer> chosen(const std::vector<DeviceOffer>& offers, const std::vector<int>& ranks) {
+  std::vector<DeviceOffer> chosen;
+  for (const int rank : ranks) chosen.push_back(offers[static_cast<size_t>(rank)]);
+  return chosen;
+}
+
+void import_window(DeviceTeam& team, const cuda::DevicePtr& device, int peer, const Parcel& shared) {
   DeviceMember& member = team.members[static_cast<size_t>(peer)];
-  member.imported =
-      cuda::Imported(own.device, shared.bytes, shared.descriptors, fmt::format("rank {}", peer));
+  member.imported = cuda::Imported(device, shared.bytes, shared.descriptors, fmt::format("rank {}", peer));
   if (member.imported.size() < team.layout.total) {
     raise(Result::system_error, "rank {} shares a device window of {} bytes; expected {}", peer,
           member.imported.size(), team.layout.total);
   }
   member.mapped =
       reinterpret_cast<std::byte*>(member.imported.address());  // NOLINT(performance-no-int-to-ptr)
+}
+
+/// Among the ranks of the node, `local`.
+void share_windows(DeviceTeam& team, const TeamMeeting& meeting, const std::vector<int>& local) {
+  const DeviceMember& own = team.members[static_cast<size_t>(meeting.rank)];
+  cuda::Exported window = cuda::export_memory(*own.device, own.window.address(), team.layout.total);
+  const std::vector<Parcel> windows =
+      meeting.exchange({std::move(window.bytes), std::move(window.descriptors)});
+  for (size_t place = 0; place < local.size(); ++place) {
+    if (local[place] != meeting.rank) import_window(team, own.device, local[place], windows[place]);
+  }
+}
+
+void join_network(DeviceTeam& team, const TeamMeeting& meeting, const cuda::DevicePtr& device,
+                  const Settings& settings) {
+  team.network = std::make_unique<Network>(device, meeting.rank, *meeting.placement, team.layout.slots_bytes,
+                                           settings.ucx_put);
+  team.network->map_slots(meeting.exchange(team.network->slots_parcel()));
+  team.network->start(meeting.all_gather(team.network->address()), team.words(meeting.rank).abort);
 }
 
 }  // namespace
@@ -191,35 +249,33 @@ std::shared_ptr<DeviceTeam> make_local_team(const std::vector<int>& ordinals, co
   return team;
 }
 
-std::shared_ptr<DeviceTeam> join_team(int rank, int ordinal, const Settings& settings,
-                                      const Exchange& exchange) {
-  auto team = std::make_shared<DeviceTeam>();
+std::shared_ptr<DeviceTeam> join_team(const TeamMeeting& meeting, int ordinal, const Settings& settings) {
   DeviceMember own;
   DeviceOffer offer;
   if (ordinal != DeviceOffer::kNone) {
     own = open_member(ordinal);
     offer = offer_of(own);
   }
-  const std::vector<Parcel> all = exchange({offer.bytes(), {}});
-  std::vector<DeviceOffer> offers;
-  for (size_t r = 0; r < all.size(); ++r)
-    offers.push_back(DeviceOffer::parse(all[r].bytes, static_cast<int>(r)));
+  const std::vector<DeviceOffer> offers = gather_offers(meeting, offer);
   if (std::all_of(offers.begin(), offers.end(),
                   [](const auto& o) { return o.ordinal == DeviceOffer::kNone; }))
     return nullptr;
   check_all_have_devices(offers);
-  team->layout = agree_on_layout(offers, settings);
-  team->scope = on_one_device(offers) ? cuda::Scope::device : cuda::Scope::system;
+  check_size(offers.size());
+  const Placement& placement = *meeting.placement;
+  const std::vector<int>& local = placement.ranks_of(placement.node_of(meeting.rank));
+  auto team = std::make_shared<DeviceTeam>();
+  team->nodes = placement.shape_nodes();
+  team->layout = agree_on_layout(offers, team->nodes.empty() ? settings : for_network(settings));
+  team->scope = on_one_device(chosen(offers, local)) ? cuda::Scope::device : cuda::Scope::system;
   allocate(own, team->layout, {});
-  cuda::Exported window = cuda::export_memory(*own.device, own.window.address(), team->layout.total);
-  const std::vector<Parcel> windows = exchange({std::move(window.bytes), std::move(window.descriptors)});
+  const cuda::DevicePtr device = own.device;
   team->members.resize(offers.size());
-  for (size_t r = 0; r < offers.size(); ++r) {
-    if (static_cast<int>(r) != rank) import_window(*team, own, static_cast<int>(r), windows[r]);
-  }
-  team->members[static_cast<size_t>(rank)] = std::move(own);
-  write_state(*team, rank, settings);
-  static_cast<void>(exchange({}));  // nobody starts before everybody is ready
+  team->members[static_cast<size_t>(meeting.rank)] = std::move(own);
+  share_windows(*team, meeting, local);
+  if (!team->nodes.empty()) join_network(*team, meeting, device, settings);
+  write_state(*team, meeting.rank, settings);
+  static_cast<void>(meeting.exchange({}));  // nobody starts before everybody is ready
   return team;
 }
 

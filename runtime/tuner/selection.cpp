@@ -174,8 +174,8 @@ std::vector<Row> rows_between_nodes(Collective collective, int nodes) {
 }
 
 std::vector<Row> rows_after_packets(Collective collective, const JobShape& shape) {
-  if (shape.on_device) return rows_on_device(collective, shape);
   if (shape.nodes > 1) return rows_between_nodes(collective, shape.nodes);
+  if (shape.on_device) return rows_on_device(collective, shape);
   // Measured with up to 16 ranks; with very many nothing is known of it.
   if (shape.one_process && shape.ranks <= kMostTwoShotRanks)
     return rows_in_one_process(collective, shape.ranks);

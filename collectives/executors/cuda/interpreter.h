@@ -8,6 +8,10 @@
 // scratch is claimed and retired by positions. What the block's threads have stored is ordered before the leader's next publish by the
 // block barrier; what the leader has observed is visible to all threads after the next one.
 //
+// Ranks of other nodes have no window here. What is for them goes as triggers to this rank's progress code (transports/cuda_ipc/fifo.h), and
+// what they send it writes to this rank's inboxes and network slots, in pinned memory. The leader stages a put like any copy and posts its
+// trigger when all threads have performed it; progress code is awaited only for room, which it makes whatever kernels do.
+//
 // Giving up. Everybody who polls looks at the clock every kPollsPerLook polls, and then at the rank's abort word (device memory; set by any rank
 // that gives up), the host's abort word (pinned memory, rarely) and the deadline. The first block of a rank that gives up writes the fault to
 // pinned memory and tells the other ranks; kernels started later find the abort word set and end at once.
@@ -19,6 +23,7 @@
 #include "collectives/executors/cuda/launch.h"
 #include "collectives/executors/cuda/moves.h"
 #include "collectives/executors/cuda/sync.h"
+#include "collectives/executors/cuda/trigger.h"
 #include "collectives/plan/cursor.h"
 #include "collectives/plan/pool.h"
 #include "collectives/plan/program.h"
@@ -43,6 +48,14 @@ struct Work {
   PacketSource operands[kMostDeviceRanks];
 };
 
+/// A put to another node whose bytes are being staged; none: no bytes.
+struct StagedPut {
+  uint32_t peer;
+  uint64_t bytes;
+  uint64_t offset;  // in the peer's slots
+  uint64_t end;     // position in the staging ring
+};
+
 struct DeviceLane {
   plan::Cursor cursor;
   bool at_barrier;
@@ -61,6 +74,7 @@ struct Shared {
   const std::byte* inputs[kMostDeviceRanks];  // of peers, in direct plans
   std::byte* outputs[kMostDeviceRanks];
   PartState state;
+  StagedPut put;
   plan::Extent slots;
   plan::Extent packets;
   uint64_t base;
@@ -73,15 +87,48 @@ struct Shared {
 
   TUTTI_DEVICE_INLINE std::byte* own_window() const { return rank.windows[rank.rank]; }
   TUTTI_DEVICE_INLINE std::byte* window(int peer) const { return rank.windows[peer]; }
+  /// True where the peer is on this node.
+  TUTTI_DEVICE_INLINE bool maps(int peer) const { return rank.windows[peer] != nullptr; }
 };
 
 // ---- giving up ---------------------------------------------------------------------------------------------------------
+
+/// The words of a fault behind its state.
+inline constexpr int kFaultWords = sizeof(DeviceFault) / sizeof(uint64_t);
+
+/// Leaves the fault with every rank of the node, which then gives up for the same reason.
+TUTTI_DEVICE inline void tell_all(Shared& shared, const DeviceFault& fault) {
+  const auto me = static_cast<uint32_t>(shared.rank.rank);
+  const auto* words = reinterpret_cast<const uint64_t*>(&fault);
+  for (int r = 0; r < shared.rank.ranks; ++r) {
+    if (!shared.maps(r)) continue;
+    auto* room = reinterpret_cast<uint64_t*>(shared.rank.layout.fault(shared.window(r), me));
+    for (int i = 1; i < kFaultWords; ++i) store(room + i, load(words + i));
+    publish(&shared.rank.layout.control(shared.window(r))->abort, 1 + uint64_t{me}, shared.rank.scope);
+  }
+}
+
+/// Takes over what another rank has given up for. False where it was its host that said so, without a reason.
+TUTTI_DEVICE inline bool adopt_fault(Shared& shared, int from) {
+  const DeviceLayout& layout = shared.rank.layout;
+  observe(&layout.control(shared.own_window())->abort, shared.rank.scope);
+  const auto* room =
+      reinterpret_cast<const uint64_t*>(layout.fault(shared.own_window(), static_cast<uint32_t>(from)));
+  if (load(room + 1) == 0) return false;
+  DeviceFault& fault = shared.rank.words->fault;
+  auto* words = reinterpret_cast<uint64_t*>(&fault);
+  for (int i = 1; i < kFaultWords; ++i) store(words + i, load(room + i));
+  publish(&fault.state, 1, Scope::system);
+  return true;
+}
 
 /// Writes why this rank gives up, unless another block was first, and tells the others.
 TUTTI_DEVICE_CALL inline void report_fault(Shared& shared, FaultKind kind, int peer) {
   raise_flag(&shared.failed);
   if (!claim_first(&shared.arguments->rank->fault_claim)) return;
+  if (kind == FaultKind::aborted && peer >= 0 && adopt_fault(shared, peer)) return;
   DeviceFault& fault = shared.rank.words->fault;
+  fault.reporter = shared.rank.rank;
   const plan::Cursor& cursor = shared.lanes[shared.current_lane].cursor;
   fault.kind = kind;
   fault.peer = peer;
@@ -91,16 +138,19 @@ TUTTI_DEVICE_CALL inline void report_fault(Shared& shared, FaultKind kind, int p
   fault.epoch = shared.state.epoch;
   fault.call = shared.arguments->call;
   fault.count = shared.arguments->count;
-  if (kind == FaultKind::mismatch) {
+  if (kind == FaultKind::mismatch && !shared.maps(peer)) {
+    const DeviceInbox& theirs = shared.rank.network.inboxes[peer];
+    fault.peer_epoch = load(&theirs.latest_epoch);
+    fault.peer_call = load(&theirs.latest_call);
+    fault.peer_count = load(&theirs.latest_count);
+  } else if (kind == FaultKind::mismatch) {
     const DeviceRetired* theirs = shared.rank.layout.retired_line(shared.window(peer), shared.part);
     fault.peer_epoch = load(&theirs->epoch);
     fault.peer_call = load(&theirs->call);
     fault.peer_count = load(&theirs->count);
   }
   publish(&fault.state, 1, Scope::system);
-  for (int r = 0; r < shared.rank.ranks; ++r) {
-    store(&shared.rank.layout.control(shared.window(r))->abort, 1 + static_cast<uint64_t>(shared.rank.rank));
-  }
+  tell_all(shared, fault);
 }
 
 /// The patience of one thread in one wait: looks up from polling at a gated rate.
@@ -202,6 +252,8 @@ class Leader {
     }
     const uint64_t told = load(&shared_.rank.layout.control(shared_.own_window())->abort);
     if (told != 0) report_fault(shared_, FaultKind::aborted, static_cast<int>(told) - 1);
+    shared_.put.bytes = 0;
+    if (shared_.program.has_ports()) announce();
   }
 
   /// Says that this rank has come to `stage` of renewing its packets, and waits for all others to do so.
@@ -210,6 +262,7 @@ class Leader {
     const DeviceLayout& layout = shared_.rank.layout;
     publish(&layout.retired_line(shared_.own_window(), shared_.part)->renewal, value, shared_.rank.scope);
     for (int peer = 0; peer < shared_.rank.ranks; ++peer) {
+      if (!shared_.maps(peer)) continue;
       const uint64_t* theirs = &layout.retired_line(shared_.window(peer), shared_.part)->renewal;
       while (observe(theirs, shared_.rank.scope) < value) {
         if (!patience_.keep_waiting(peer)) return;
@@ -243,6 +296,7 @@ class Leader {
   /// The Work of next() has been performed.
   TUTTI_DEVICE_INLINE void performed() {
     if (shared_.work.kind == WorkKind::reduce_packets) shared_.last_dependency = device_now_ns();
+    if (shared_.put.bytes != 0) post_put();
     shared_.lanes[shared_.current_lane].cursor.advance();
   }
 
@@ -274,7 +328,7 @@ class Leader {
         return claim(blocked_by);
       case plan::StepKind::copy:
       case plan::StepKind::put:
-        return copy(step, round, slice);
+        return copy(step, round, slice, blocked_by);
       case plan::StepKind::reduce:
         return reduce(step, round, slice);
       case plan::StepKind::signal:
@@ -307,6 +361,8 @@ class Leader {
       case plan::Space::output:
         return (own ? shared_.arguments->output : shared_.outputs[location.rank]) + begin + offset;
       case plan::Space::slots:
+        if ((location.rank & plan::kInNetwork) != 0)
+          return shared_.rank.network.slots[location.rank ^ plan::kInNetwork] + shared_.slots.offset + offset;
         return layout.slots_of(shared_.window(location.rank), shared_.part) + shared_.slots.offset + offset;
       case plan::Space::packets:
         return layout.packets_of(shared_.window(location.rank), shared_.part) + shared_.packets.offset +
@@ -315,7 +371,7 @@ class Leader {
     return nullptr;
   }
 
-  TUTTI_DEVICE Outcome copy(const plan::Step& step, int64_t round, int64_t slice) {
+  TUTTI_DEVICE Outcome copy(const plan::Step& step, int64_t round, int64_t slice, int& blocked_by) {
     const uint64_t bytes =
         shared_.binding.length(step.extent.at(round, slice), slice) * shared_.binding.element;
     if (bytes == 0) return Outcome::passed;
@@ -325,7 +381,14 @@ class Leader {
     work.src[0] = address(shared_.program.srcs(step)[0], round, slice);
     work.destinations = 0;
     for (uint32_t i = 0; i < step.dsts; ++i) {
-      std::byte* to = address(shared_.program.dsts(step)[i], round, slice);
+      const plan::Location& location = shared_.program.dsts(step)[i];
+      std::byte* to = is_remote(location)
+                          ? stage(location, bytes, shared_.binding.offset(location, round, slice))
+                          : address(location, round, slice);
+      if (to == nullptr) {
+        blocked_by = location.rank;
+        return Outcome::blocked;
+      }
       if (to != work.src[0]) work.dst[work.destinations++] = to;  // else in place
     }
     return work.destinations == 0 ? Outcome::passed : Outcome::work;
@@ -372,6 +435,7 @@ class Leader {
     const DeviceLayout& layout = shared_.rank.layout;
     const auto me = static_cast<uint32_t>(shared_.rank.rank);
     if (channel.kind == plan::ChannelKind::pair) {
+      if (!shared_.maps(channel.peer)) return &shared_.rank.network.inboxes[channel.peer].line;
       return raise ? layout.pair(shared_.window(channel.peer), shared_.part, me)
                    : layout.pair(shared_.own_window(), shared_.part, channel.peer);
     }
@@ -379,13 +443,17 @@ class Leader {
   }
 
   TUTTI_DEVICE_INLINE Outcome signal(const plan::Step& step, int64_t round, int64_t slice) {
+    const uint64_t value = shared_.base + static_cast<uint64_t>(step.count.at(round, slice)) + 1;
+    if (!shared_.maps(step.channel.peer)) {
+      post(TriggerKind::signal, step.channel.peer, step.channel.index, value);
+      return Outcome::passed;
+    }
     DeviceLine* line = line_of(step.channel, true);
     store(&line->tag, shared_.tag);
     if (shared_.arguments->direct != 0 && step.channel.kind == plan::ChannelKind::board) {
       store(&line->input, reinterpret_cast<uint64_t>(shared_.arguments->input));
       store(&line->output, reinterpret_cast<uint64_t>(shared_.arguments->output));
     }
-    const uint64_t value = shared_.base + static_cast<uint64_t>(step.count.at(round, slice)) + 1;
     publish(&line->counters[step.channel.index], value, shared_.rank.scope);
     return Outcome::passed;
   }
@@ -397,7 +465,8 @@ class Leader {
     const DeviceLine* line = line_of(step.channel, false);
     const int peer = step.channel.peer;
     const uint64_t value = shared_.base + static_cast<uint64_t>(raises);
-    if (observe(&line->counters[step.channel.index], shared_.rank.scope) < value) {
+    const Scope scope = shared_.maps(peer) ? shared_.rank.scope : Scope::system;
+    if (observe(&line->counters[step.channel.index], scope) < value) {
       blocked_by = peer;
       return Outcome::blocked;
     }
@@ -415,22 +484,34 @@ class Leader {
   }
 
   TUTTI_DEVICE Outcome claim(int& blocked_by) {
-    PartState& state = shared_.state;
-    if (shared_.slots.required <= state.known_slots && shared_.packets.required <= state.known_packets)
-      return Outcome::passed;
+    const PartState& state = shared_.state;
+    const bool known =
+        shared_.slots.required <= state.known_slots && shared_.packets.required <= state.known_packets;
+    if (const int behind = known ? -1 : look_at_retired(); behind >= 0) {
+      blocked_by = behind;
+      return Outcome::blocked;
+    }
+    if (shared_.binding.slots_need == 0 || !shared_.program.has_ports()) return Outcome::passed;
+    return claim_from_network(blocked_by);
+  }
+
+  /// Notes what all ranks of the node have retired; one that has not retired enough, or -1.
+  TUTTI_DEVICE_CALL int look_at_retired() {
+    int behind = -1;
     uint64_t slots = UINT64_MAX;
     uint64_t packets = UINT64_MAX;
     for (int peer = 0; peer < shared_.rank.ranks; ++peer) {
+      if (!shared_.maps(peer)) continue;
       const DeviceRetired* line = shared_.rank.layout.retired_line(shared_.window(peer), shared_.part);
       const uint64_t their_slots = observe(&line->slots, shared_.rank.scope);
       const uint64_t their_packets = observe(&line->packets, shared_.rank.scope);
-      if (their_slots < shared_.slots.required || their_packets < shared_.packets.required) blocked_by = peer;
+      if (their_slots < shared_.slots.required || their_packets < shared_.packets.required) behind = peer;
       slots = their_slots < slots ? their_slots : slots;
       packets = their_packets < packets ? their_packets : packets;
     }
-    state.known_slots = slots;
-    state.known_packets = packets;
-    return blocked_by >= 0 ? Outcome::blocked : Outcome::passed;
+    shared_.state.known_slots = slots;
+    shared_.state.known_packets = packets;
+    return behind;
   }
 
   TUTTI_DEVICE Outcome barrier(DeviceLane& lane) {
@@ -443,6 +524,77 @@ class Leader {
       // The others stand at the same barrier and pass it on their next turn.
       if (&shared_.lanes[i] != &lane && shared_.lanes[i].at_barrier) shared_.lanes[i].cursor.advance();
       shared_.lanes[i].at_barrier = false;
+    }
+    return Outcome::passed;
+  }
+
+  // ---- to and from other nodes
+
+  TUTTI_DEVICE_INLINE bool is_remote(const plan::Location& to) const {
+    return to.space == plan::Space::slots && (to.rank & plan::kInNetwork) == 0 && !shared_.maps(to.rank);
+  }
+
+  /// Posts a trigger. Nothing, where the rank gives up.
+  TUTTI_DEVICE_CALL void post(TriggerKind kind, uint32_t peer, uint64_t detail, uint64_t value) {
+    const DeviceNetwork& network = shared_.rank.network;
+    PartState& state = shared_.state;
+    while (!try_post(network.triggers, network.capacity, *network.feedback, state.posted, state.consumed,
+                     kind, peer, detail, value)) {
+      if (!patience_.keep_waiting(static_cast<int>(peer))) return;
+    }
+  }
+
+  TUTTI_DEVICE_CALL void announce() {
+    const auto post_one = [this](Announced field, uint64_t value) {
+      post(TriggerKind::announce, 0, static_cast<uint64_t>(field), value);
+    };
+    post_one(Announced::tag, shared_.tag);
+    post_one(Announced::epoch, shared_.state.epoch);
+    post_one(Announced::call, shared_.arguments->call);
+    post_one(Announced::count, shared_.arguments->count);
+  }
+
+  /// Where the bytes of a put are to be staged, and remembers the put; null where there is no room.
+  TUTTI_DEVICE_CALL std::byte* stage(const plan::Location& to, uint64_t bytes, uint64_t offset) {
+    const DeviceNetwork& network = shared_.rank.network;
+    PartState& state = shared_.state;
+    const StagingPiece piece = next_piece(state.staged, bytes, network.staging_bytes);
+    if (piece.end - state.freed > network.staging_bytes)
+      state.freed = observe(&network.feedback->freed, Scope::system);
+    if (piece.end - state.freed > network.staging_bytes) return nullptr;
+    shared_.put.peer = to.rank;
+    shared_.put.bytes = bytes;
+    shared_.put.offset = shared_.slots.offset + offset;
+    shared_.put.end = piece.end;
+    return network.staging + piece.offset;
+  }
+
+  TUTTI_DEVICE_CALL void post_put() {
+    const StagedPut& put = shared_.put;
+    post(TriggerKind::put, put.peer, put.bytes, put.offset);
+    shared_.state.staged = put.end;
+    shared_.put.bytes = 0;
+  }
+
+  /// Lets those write that may put to this rank, and waits to be let. As the host's interpreter does.
+  TUTTI_DEVICE_CALL Outcome claim_from_network(int& blocked_by) {
+    const DeviceNetwork& network = shared_.rank.network;
+    const plan::ProgramHeader& header = shared_.program.header();
+    for (uint32_t i = 0; i < header.port_sources; ++i) {
+      const uint16_t peer = shared_.program.port_sources()[i];
+      const uint64_t granted = network.granted[peer];
+      const bool soon = granted + shared_.rank.layout.slots_bytes / 2 < shared_.slots.end;
+      if (!soon && granted >= shared_.slots.required) continue;
+      static_cast<void>(look_at_retired());
+      if (shared_.state.known_slots <= granted) continue;
+      network.granted[peer] = shared_.state.known_slots;
+      post(TriggerKind::grant, peer, 0, shared_.state.known_slots);
+    }
+    for (uint32_t i = 0; i < header.port_targets; ++i) {
+      const uint16_t peer = shared_.program.port_targets()[i];
+      if (observe(&network.inboxes[peer].granted, Scope::system) >= shared_.slots.required) continue;
+      blocked_by = peer;
+      return Outcome::blocked;
     }
     return Outcome::passed;
   }

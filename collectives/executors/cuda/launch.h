@@ -9,11 +9,12 @@
 
 #include "collectives/executors/cuda/sync.h"
 #include "collectives/plan/binding.h"
+#include "transports/cuda_ipc/fifo.h"
 #include "transports/cuda_ipc/window.h"
 
 namespace tutti::cuda {
 
-/// Ranks of a node that may take part in a device communicator; sources and destinations of a step are as many at most.
+/// Ranks that may take part in a device communicator; sources and destinations of a step are as many at most.
 inline constexpr int kMostDeviceRanks = 64;
 /// Ranks that one launch can run.
 inline constexpr int kLaunchRanks = 8;
@@ -25,7 +26,7 @@ inline constexpr unsigned kBlockThreads = 256;
 inline constexpr unsigned kBlocksPerMultiprocessor = 2;
 inline constexpr unsigned kStamps = 256;
 
-/// Where one part of one rank stands; only the kernel writes it. 64 bytes.
+/// Where one part of one rank stands; only the kernel writes it. 128 bytes.
 struct alignas(64) PartState {
   uint64_t epoch;    // of the latest operation
   uint64_t ticks;    // base of all counters
@@ -34,7 +35,36 @@ struct alignas(64) PartState {
   uint64_t packets_position;
   uint64_t known_slots;  // what every rank of the node is known to have retired
   uint64_t known_packets;
-  uint64_t unused;
+  uint64_t posted;    // triggers, of which
+  uint64_t consumed;  // so many are known to have been taken
+  uint64_t staged;    // position in the staging ring
+  uint64_t freed;     // up to which nothing needs it any more, as far as is known
+  uint64_t unused[5];
+};
+static_assert(sizeof(PartState) == 128);
+
+/// What the network has brought from one rank of another node, in pinned memory: an Inbox (transports/port.h) as the device sees it.
+struct alignas(64) DeviceInbox {
+  DeviceLine line;
+  uint64_t granted;
+  uint64_t unused[3];
+  uint64_t latest_epoch;  // what the peer was doing when it last signalled
+  uint64_t latest_count;
+  uint64_t latest_call;
+  uint64_t latest_signature;
+};
+static_assert(sizeof(DeviceInbox) == 128);
+
+/// How a rank reaches ranks of other nodes: all of it in pinned memory, but for `granted`. A rank that has such a network works on one part.
+struct DeviceNetwork {
+  Trigger* triggers;  // null: all ranks are on one node
+  uint64_t capacity;
+  FifoFeedback* feedback;
+  std::byte* staging;
+  uint64_t staging_bytes;
+  DeviceInbox* inboxes;                // by rank
+  uint64_t* granted;                   // by rank, in device memory: what it has been told that it may write
+  std::byte* slots[kMostDeviceRanks];  // by rank: network slots (plan/program.h), of ranks of this node
 };
 
 enum class FaultKind : uint32_t { none, timeout, mismatch, aborted };
@@ -47,7 +77,7 @@ struct alignas(128) DeviceFault {
   uint32_t part;
   uint32_t step;
   uint32_t slice;
-  uint32_t unused;
+  int32_t reporter;  // the rank that found it
   uint64_t epoch;
   // mismatch: what both were asked to do; the peer's epoch differs where it is ahead and no longer knows
   uint64_t call;
@@ -56,7 +86,7 @@ struct alignas(128) DeviceFault {
   uint64_t peer_call;
   uint64_t peer_count;
 };
-static_assert(sizeof(DeviceFault) == 128);
+static_assert(sizeof(DeviceFault) == kFaultRoom);
 
 /// One operation of one rank by the GPU's clock, in ns.
 struct DeviceStamp {
@@ -79,10 +109,11 @@ struct alignas(16) DeviceRank {
   Scope scope;
   unsigned fault_claim;  // 1 once a block of this rank writes the fault; only ever looked at in device memory
   DeviceLayout layout;
-  PartState* states;  // by part
+  PartState* states;    // by part
   DeviceStamp* stamps;  // kStamps of them, of part 0, by epoch modulo
   HostWords* words;
-  std::byte* windows[kMostDeviceRanks];  // by rank
+  std::byte* windows[kMostDeviceRanks];  // by rank; null: on another node
+  DeviceNetwork network;
 };
 
 /// One operation of one rank.

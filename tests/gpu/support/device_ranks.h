@@ -9,6 +9,7 @@
 
 #include "tests/gpu/support/allocations.h"
 #include "tests/gpu/support/copies.h"
+#include "tests/gpu/support/device_job.h"
 #include "tests/runtime/support/local_ranks.h"
 #include "tests/runtime/support/workload.h"
 
@@ -48,39 +49,4 @@ class DeviceRanks {
   std::vector<tutti::cuda::DevicePtr> devices_;
   LocalRanks local_;
   std::vector<std::unique_ptr<CopyStream>> streams_;
-};
-
-/// One rank's part of a case, its buffers in device memory.
-class DeviceJob {
- public:
-  DeviceJob(const workload::Case& c, int rank, int ranks, const tutti::cuda::DevicePtr& device)
-      : job_(c, rank, ranks),
-        device_(device),
-        send_(device, std::max<size_t>(job_.send_image().size(), 1)),
-        recv_(device, job_.recv_image().size()) {
-    if (!job_.send_image().empty()) upload(*device_, send_.address(), job_.send_image());
-    upload(*device_, recv_.address(), job_.recv_image());
-  }
-
-  tutti_result_t run(tutti_comm_t comm, const CopyStream& stream) const {
-    return job_.run_at(pointer(send_), pointer(recv_), comm, stream.get());
-  }
-  /// After the stream has come so far.
-  void check(const workload::Bytes& wanted, bool in_rank_order) {
-    if (!job_.send_image().empty())
-      job_.send_image() = download(*device_, send_.address(), job_.send_image().size());
-    job_.recv_image() = download(*device_, recv_.address(), job_.recv_image().size());
-    job_.check(wanted, in_rank_order);
-  }
-  uint64_t hash() const { return job_.hash(); }
-
- private:
-  static unsigned char* pointer(const Allocation& memory) {
-    return reinterpret_cast<unsigned char*>(memory.address());  // NOLINT(performance-no-int-to-ptr)
-  }
-
-  workload::Job job_;
-  tutti::cuda::DevicePtr device_;
-  Allocation send_;
-  Allocation recv_;
 };
