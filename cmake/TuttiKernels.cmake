@@ -4,7 +4,7 @@
 set(TUTTI_CUDA_ARCHITECTURES "90" CACHE STRING "Compute capabilities to compile kernels for, as 80;90; PTX of the last is added")
 
 set(TUTTI_KERNEL_TYPES int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 bfloat16 float32 float64 float8_e4m3
-                       float8_e5m2)
+                       float8_e5m2 CACHE INTERNAL "Element types that have kernels")
 
 # Sets `result` to nvcc's options for the architectures.
 function(tutti_gencode result)

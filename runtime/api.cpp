@@ -275,6 +275,19 @@ std::vector<int> local_devices(const tutti_comm_config_t* config, int size, cons
   return std::vector<int>(static_cast<size_t>(size), device);
 }
 
+/// Of a communicator, or of its device.
+template <typename Chooser>
+const char* algorithm_name(const Chooser& chooser, const char* collective, int64_t count,
+                           tutti_datatype_t datatype) {
+  if (collective == nullptr || count < 0) return nullptr;
+  const uint64_t bytes = static_cast<uint64_t>(count) * tutti_datatype_size(datatype);
+  for (int c = 0; c < tutti::kCollectives; ++c) {
+    const auto value = static_cast<Collective>(c);
+    if (name_of(value) == collective) return name_of(chooser.algorithm_for(value, bytes)).data();
+  }
+  return nullptr;
+}
+
 /// Copies a text out as tutti.h says: cut to `size` with the final 0, its whole length in *needed.
 void copy_text(const std::string& from, char* text, size_t size, size_t* needed) {
   if (needed != nullptr) *needed = from.size() + 1;
@@ -511,13 +524,16 @@ const char* tutti_algorithm_name(tutti_comm_t comm, const char* collective, int6
                                  tutti_datatype_t datatype) {
   bool forked = false;
   const Communicator* found = tutti::handles::find(comm, forked);
-  if (found == nullptr || collective == nullptr || count < 0) return nullptr;
-  for (int c = 0; c < tutti::kCollectives; ++c) {
-    if (name_of(static_cast<Collective>(c)) != collective) continue;
-    const uint64_t bytes = static_cast<uint64_t>(count) * tutti_datatype_size(datatype);
-    return name_of(found->algorithm_for(static_cast<Collective>(c), bytes)).data();
-  }
-  return nullptr;
+  return found == nullptr ? nullptr : algorithm_name(*found, collective, count, datatype);
+}
+
+const char* tutti_device_algorithm_name(tutti_comm_t comm, const char* collective, int64_t count,
+                                        tutti_datatype_t datatype) {
+  bool forked = false;
+  const Communicator* found = tutti::handles::find(comm, forked);
+  return found == nullptr || found->device() == nullptr
+             ? nullptr
+             : algorithm_name(*found->device(), collective, count, datatype);
 }
 
 tutti_result_t tutti_describe(const char* format, int ranks, char* text, size_t size, size_t* needed) {

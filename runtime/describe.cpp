@@ -15,6 +15,7 @@
 #include "runtime/bootstrap/interfaces.h"
 #include "runtime/bootstrap/launch.h"
 #include "runtime/communicator/settings.h"
+#include "runtime/device.h"
 #include "runtime/topology/machine.h"
 #include "runtime/topology/networks.h"
 #include "runtime/topology/placement.h"
@@ -76,15 +77,21 @@ Transport ucx_transport() {
   return ucx;
 }
 
+/// "No driver", "no device" and "not in this build" call for different action.
+Transport look_at_cuda() {
+  const DeviceReport report = look_at_devices();
+  Transport cuda = {"cuda_ipc", !report.devices.empty(), report.why_none, {}, {}};
+  if (!report.driver.empty()) cuda.version = fmt::format("{} (driver)", report.driver);
+  if (cuda.usable) cuda.detail = "device memory, of ranks of one node";
+  return cuda;
+}
+
 /// What is there but not used yet is said as such: "no device" and "no support in this version" call for different action.
 std::vector<Transport> look_at_transports() {
-  const bool gpu = std::filesystem::exists("/dev/nvidiactl");
   const bool nic = has_entries("/sys/class/infiniband");
   const std::string version = fmt::format("version {} has no such transport", kVersionText);
   return {look_at_shm(),
-          {"cuda_ipc", false,
-           fmt::format("{}; {}", gpu ? "an NVIDIA driver is present" : "no NVIDIA driver (/dev/nvidiactl)",
-                       version)},
+          look_at_cuda(),
           {"verbs", false,
            fmt::format("{}; {}", nic ? "an RDMA device is present" : "no RDMA device (/sys/class/infiniband)",
                        version)},
@@ -167,6 +174,12 @@ std::string transports_text() {
     if (!resources.empty()) text += line("", fmt::format("chooses from{}", resources));
   }
   return text;
+}
+
+std::string devices_text() {
+  std::string text;
+  for (const std::string& device : look_at_devices().devices) text += "  " + device + "\n";
+  return text.empty() ? text : "\nCUDA devices\n" + text;
 }
 
 std::string meeting_text() {
@@ -265,7 +278,7 @@ json environment_json() {
 
 std::string as_text(const Job& job, const Settings& settings) {
   return fmt::format("Tutti {}\n", kVersionText) + machine_text(look_at_machine()) + transports_text() +
-         meeting_text() + selection_text(job, settings) + environment_text();
+         devices_text() + meeting_text() + selection_text(job, settings) + environment_text();
 }
 
 std::string as_json(const Job& job, const Settings& settings) {
@@ -276,6 +289,7 @@ std::string as_json(const Job& job, const Settings& settings) {
   out["machine"] = machine_json(machine);
   out["topology"] = topology_json(machine);
   out["transports"] = transports_json();
+  out["devices"] = look_at_devices().devices;
   out["bootstrap"] = meeting_json();
   out["scratch"] = {{"ranks", job.shape.ranks},
                     {"nodes", job.shape.nodes},

@@ -252,6 +252,10 @@ TUTTI_API size_t tutti_datatype_size(tutti_datatype_t datatype);
 TUTTI_API const char* tutti_algorithm_name(tutti_comm_t comm, const char* collective, int64_t count,
                                            tutti_datatype_t datatype);
 
+/* The same for operations on device memory; NULL also where the communicator has no device. */
+TUTTI_API const char* tutti_device_algorithm_name(tutti_comm_t comm, const char* collective, int64_t count,
+                                                  tutti_datatype_t datatype);
+
 /* What tutti-info prints: the machine, the transports and why others are not usable, every variable, the selection table
  * for `ranks` ranks on one node. Text in the format "text", "json", "graphviz" (the topology) or "environment-markdown". Writes at most `size` bytes including
  * the final 0 and returns in *needed (may be NULL) how many a complete answer takes. */

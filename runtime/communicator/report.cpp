@@ -35,6 +35,7 @@ std::string Communicator::slowest_text() const {
 std::string Communicator::describe() const {
   std::string text =
       fmt::format("{} of {}{}", rank_text(rank()), world_->placement.summary(), slowest_text());
+  if (device_) text += "\n  " + device_->describe();
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
     const Port* port = endpoint_.peer(peer).port;

@@ -36,7 +36,7 @@ void run_in_groups(DeviceRanks& ranks, const std::vector<Case>& cases,
     for (size_t i = first; i < end; ++i) {
       for (int r = 0; r < n; ++r) {
         auto& job = *jobs[(i - first) * static_cast<size_t>(n) + static_cast<size_t>(r)];
-        job.check(wanted[i], workload::in_rank_order(ranks[r], cases[i]));
+        job.check(wanted[i], workload::in_rank_order(ranks[r], cases[i], true));
       }
     }
     first = end;
@@ -54,6 +54,7 @@ void run_on_threads(DeviceRanks& ranks, const std::vector<Case>& cases,
   }
   std::vector<uint64_t> hashes(jobs.size());
   ranks.local().run([&](int rank, tutti_comm_t comm) {
+    const tutti::cuda::ContextGuard context(*ranks.device(rank));
     std::mt19937_64 random(static_cast<uint64_t>(rank) + 1);
     for (size_t i = 0; i < cases.size(); ++i) {
       workload::skew(random);
@@ -65,7 +66,8 @@ void run_on_threads(DeviceRanks& ranks, const std::vector<Case>& cases,
     expect_success(tutti_comm_query(comm), "tutti_comm_query");
   });
   for (size_t i = 0; i < jobs.size(); ++i) {
-    jobs[i]->check(wanted[i / n], workload::in_rank_order(ranks[static_cast<int>(i % n)], cases[i / n]));
+    jobs[i]->check(wanted[i / n],
+                   workload::in_rank_order(ranks[static_cast<int>(i % n)], cases[i / n], true));
     hashes[i] = jobs[i]->hash();
   }
   workload::check_hashes(cases, ranks.size(), hashes.data());

@@ -21,7 +21,8 @@ DeviceLayout device_layout(int ranks, int parts, size_t scratch_bytes) {
   const uint64_t share = scratch_bytes / layout.parts;
   layout.packets_bytes = aligned(std::min(share / 4, kPacketsMost));
   layout.slots_bytes = std::max(aligned(share - share / 4), kAlignment);
-  layout.boards = aligned(sizeof(DeviceControl));
+  layout.faults = aligned(sizeof(DeviceControl));
+  layout.boards = aligned(layout.faults + layout.ranks * kFaultRoom);
   layout.retired = aligned(layout.boards + layout.parts * sizeof(DeviceLine));
   layout.pairs = aligned(layout.retired + layout.parts * sizeof(DeviceRetired));
   layout.packets = aligned(layout.pairs + uint64_t{layout.parts} * layout.ranks * sizeof(DeviceLine));

@@ -1,6 +1,6 @@
 // Device windows: what one rank's device memory looks like to itself and to the ranks of its node that map it.
 //
-//   DeviceControl | boards[part] | retired[part] | pairs[part][peer] | packets[part] | slots[part]
+//   DeviceControl | faults[peer] | boards[part] | retired[part] | pairs[part][peer] | packets[part] | slots[part]
 //
 // A collective is cut into parts, each run by one thread block of every rank with counters and scratch of its own, so that no block ever waits
 // for another block of its own rank. Every line has one writer (but for `abort`, which any rank may set, once and for all). Plain data: host
@@ -29,10 +29,11 @@ struct alignas(64) DeviceRetired {
   uint64_t slots;
   uint64_t packets;
   uint64_t renewal;
-  uint64_t epoch;  // of the latest operation; stored before its first signal, like the next two
+  uint64_t tag;    // of the latest operation; stored when it begins, like the next three, which are for messages
+  uint64_t epoch;
   uint64_t call;
   uint64_t count;
-  uint64_t unused[2];
+  uint64_t unused;
 };
 static_assert(sizeof(DeviceRetired) == 64);
 
@@ -42,11 +43,14 @@ struct alignas(64) DeviceControl {
   uint64_t unused[7];
 };
 static_assert(sizeof(DeviceControl) == 64);
+/// Behind it, for each rank, room for what it has to say to that.
+inline constexpr uint64_t kFaultRoom = 128;
 
 /// Offsets and sizes in bytes; equal on all ranks.
 struct DeviceLayout {
   uint32_t ranks = 0;
   uint32_t parts = 0;
+  uint64_t faults = 0;
   uint64_t boards = 0;
   uint64_t retired = 0;
   uint64_t pairs = 0;
@@ -58,6 +62,10 @@ struct DeviceLayout {
 
   TUTTI_HOST_DEVICE DeviceControl* control(std::byte* base) const {
     return reinterpret_cast<DeviceControl*>(base);
+  }
+  /// Where rank `writer` leaves its fault in the window at `base`.
+  TUTTI_HOST_DEVICE std::byte* fault(std::byte* base, uint32_t writer) const {
+    return base + faults + writer * kFaultRoom;
   }
   TUTTI_HOST_DEVICE DeviceLine* board(std::byte* base, uint32_t part) const {
     return reinterpret_cast<DeviceLine*>(base + boards) + part;

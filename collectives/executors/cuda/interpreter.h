@@ -176,6 +176,10 @@ class Patience {
       report_fault(shared_, FaultKind::aborted, static_cast<int>(told) - 1);
       return false;
     }
+    if (differs(peer)) {
+      report_fault(shared_, FaultKind::mismatch, peer);
+      return false;
+    }
     const uint64_t waited = device_now_ns() - shared_.arrival;
     if (waited > shared_.arguments->timeout_ns) {
       report_fault(shared_, FaultKind::timeout, peer);
@@ -186,6 +190,13 @@ class Patience {
     if (load(&shared_.rank.words->abort) == 0) return true;
     report_fault(shared_, FaultKind::aborted, -1);
     return false;
+  }
+
+  /// True where the peer's operation of the same epoch is another one: then what is awaited may never come.
+  TUTTI_DEVICE_INLINE bool differs(int peer) const {
+    if (!shared_.maps(peer)) return false;
+    const uint64_t theirs = load(&shared_.rank.layout.retired_line(shared_.window(peer), shared_.part)->tag);
+    return theirs != shared_.tag && is_same_epoch(theirs, shared_.tag);
   }
 
   Shared& shared_;
@@ -242,6 +253,7 @@ class Leader {
     state.history = extend_history(state.history, shared_.arguments->call, shared_.arguments->count);
     shared_.tag = make_tag(state.epoch, state.history);
     DeviceRetired* line = layout.retired_line(shared_.own_window(), shared_.part);
+    store(&line->tag, shared_.tag);
     store(&line->epoch, state.epoch);
     store(&line->call, shared_.arguments->call);
     store(&line->count, shared_.arguments->count);

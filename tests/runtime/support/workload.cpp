@@ -255,9 +255,10 @@ uint64_t Job::hash() const {
   return h;
 }
 
-bool in_rank_order(tutti_comm_t comm, const Case& c) {
+bool in_rank_order(tutti_comm_t comm, const Case& c, bool on_device) {
   if (c.collective != Collective::all_reduce) return true;
-  const char* name = tutti_algorithm_name(comm, "all_reduce", c.count, c.type);
+  const char* name = on_device ? tutti_device_algorithm_name(comm, "all_reduce", c.count, c.type)
+                               : tutti_algorithm_name(comm, "all_reduce", c.count, c.type);
   expect(name != nullptr, "tutti_algorithm_name gave nothing for {}", describe(c));
   constexpr std::array kInRankOrder = {"local", "one_shot", "all_pairs", "two_shot", "direct"};
   return std::find(kInRankOrder.begin(), kInRankOrder.end(), std::string_view(name)) != kInRankOrder.end();

@@ -96,7 +96,7 @@ class Job {
 };
 
 /// True when the operation is folded in the order of ranks on this communicator.
-bool in_rank_order(tutti_comm_t comm, const Case& c);
+bool in_rank_order(tutti_comm_t comm, const Case& c, bool on_device = false);
 
 /// Mostly nothing, often some spinning or yielding, now and then long enough for the other ranks to fall asleep.
 void skew(std::mt19937_64& random);
