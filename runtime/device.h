@@ -13,6 +13,7 @@
 namespace tutti {
 
 struct DeviceTeam;
+struct AbortState;
 struct Placement;
 class Control;
 class ParcelExchange;
@@ -36,6 +37,7 @@ struct DeviceMeeting {
   int rank = 0;
   const Placement* placement = nullptr;
   Control* control = nullptr;         // among all ranks
+  AbortState* abort = nullptr;        // of the node
   ParcelExchange* parcels = nullptr;  // among those of the node
 };
 /// Collective. Null where no rank has a device. Throws Error.

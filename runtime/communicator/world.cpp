@@ -96,6 +96,7 @@ void find_devices(World& world, const UniqueId& id, const Settings& settings) {
   world.devices = join_devices({.rank = world.rank,
                                 .placement = &world.placement,
                                 .control = world.control.get(),
+                                .abort = &world.node->control().abort,
                                 .parcels = &parcels},
                                settings);
 }

@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 
+#include "core/abort.h"
 #include "core/error.h"
 #include "core/units.h"
 #include "runtime/bootstrap/control.h"
@@ -81,6 +82,17 @@ CUresult launch(Bunch& bunch) {
   return CUDA_SUCCESS;
 }
 
+/// As Communicator spreads errors: to the ranks of this node through shared memory, to the others over the control tree.
+Alarm alarm_of(const DeviceMeeting& meeting) {
+  const auto token = [abort = meeting.abort] { return AbortToken(abort); };
+  return {.is_raised = [token] { return token().raised(); },
+          .raise =
+              [token, rank = meeting.rank, control = meeting.control](const std::string& text) {
+                token().raise(Result::peer_lost, rank, text);
+                control->spread(Result::peer_lost, text);
+              }};
+}
+
 /// What tutti_mem_alloc has given out.
 struct Allocations {
   std::mutex mutex;
@@ -131,7 +143,8 @@ std::shared_ptr<DeviceTeam> join_devices(const DeviceMeeting& meeting, const Set
       .rank = meeting.rank,
       .placement = meeting.placement,
       .exchange = [&](Parcel mine) { return meeting.parcels->exchange(std::move(mine)); },
-      .all_gather = [&](const std::string& mine) { return meeting.control->all_gather(mine); }};
+      .all_gather = [&](const std::string& mine) { return meeting.control->all_gather(mine); },
+      .alarm = alarm_of(meeting)};
   return join_team(team, wanted_device(settings), settings);
 }
 

@@ -53,6 +53,8 @@ DeviceCommunicator::DeviceCommunicator(std::shared_ptr<DeviceTeam> team, int ran
   driver.check(driver.cuEventCreate(&latest_, CU_EVENT_DISABLE_TIMING), "cuEventCreate");
   driver.check(driver.cuEventCreate(&joint_, CU_EVENT_DISABLE_TIMING), "cuEventCreate");
   build_programs(settings);
+  // From here on the communicator is there to spread errors.
+  if (team_->network) team_->network->progress().watch(team_->alarm);
 }
 
 DeviceCommunicator::~DeviceCommunicator() {

@@ -47,6 +47,11 @@ Progress::Progress(Work work) : work_(std::move(work)), wake_(Sleeper::make_wake
   thread_ = std::thread([this] { run(); });
 }
 
+void Progress::watch(Alarm alarm) {
+  alarm_ = std::move(alarm);
+  watching_.store(true, std::memory_order_release);
+}
+
 void Progress::wake() const noexcept {
   if (sleeping_.load(std::memory_order_relaxed)) Sleeper::wake(wake_.get());
 }
@@ -96,6 +101,7 @@ bool Progress::turn() {
     any = true;
   }
   look_for_failure();
+  if (watching_.load(std::memory_order_acquire)) mind_alarm();
   return any;
 }
 
@@ -143,6 +149,19 @@ void Progress::fail(PortTransport::Failure failure) {
   if (failed_.load(std::memory_order_relaxed)) return;
   failure_ = std::move(failure);
   failed_.store(true, std::memory_order_release);
+  end_kernels();
+}
+
+void Progress::mind_alarm() {
+  if (raised_) return;
+  const bool failed = failed_.load(std::memory_order_relaxed);
+  if (!failed && !alarm_.is_raised()) return;
+  raised_ = true;
+  if (failed) alarm_.raise(failure_.text);
+  end_kernels();
+}
+
+void Progress::end_kernels() {
   std::atomic_ref(*work_.abort_word).store(1, std::memory_order_release);
 }
 

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <string>
 #include <thread>
@@ -21,6 +22,12 @@
 #include "transports/port.h"
 
 namespace tutti {
+
+/// How errors come from the rest of the job, and go there.
+struct Alarm {
+  std::function<bool()> is_raised;                     // the communicator has failed
+  std::function<void(const std::string& text)> raise;  // a peer cannot be reached
+};
 
 class Progress {
  public:
@@ -40,6 +47,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  /// From now on kernels end when the alarm is raised, and it is raised when a peer cannot be reached. Once.
+  void watch(Alarm alarm);
   /// A kernel was launched. Any thread.
   void wake() const noexcept;
   /// Why kernels were told to give up; empty while all is well. Any thread.
@@ -57,6 +66,8 @@ class Progress {
   void give_room_back();
   void look_for_failure();
   void fail(PortTransport::Failure failure);
+  void mind_alarm();
+  void end_kernels();
   void rest(uint64_t idle_ns);
   void sleep(uint64_t longest_ns);
 
@@ -74,6 +85,9 @@ class Progress {
   std::atomic<bool> ending_{false};
   std::atomic<bool> failed_{false};
   PortTransport::Failure failure_;  // before failed_ is set, and never again
+  Alarm alarm_;                     // before watching_ is set
+  std::atomic<bool> watching_{false};
+  bool raised_ = false;
   uint64_t patience_ns_ = 0;
   std::thread thread_;
 };

@@ -183,6 +183,7 @@ void join_network(DeviceTeam& team, const TeamMeeting& meeting, const cuda::Devi
                   const Settings& settings) {
   team.network = std::make_unique<Network>(device, meeting.rank, *meeting.placement, team.layout.slots_bytes,
                                            settings.ucx_put);
+  team.alarm = meeting.alarm;
   team.network->map_slots(meeting.exchange(team.network->slots_parcel()));
   team.network->start(meeting.all_gather(team.network->address()), team.words(meeting.rank).abort);
 }

@@ -52,6 +52,7 @@ struct DeviceTeam {
   bool one_process = false;
   std::vector<uint16_t> nodes;       // by rank: its node; empty: all are on one
   std::unique_ptr<Network> network;  // null where all are on one node
+  Alarm alarm;                       // of the network
 
   int ranks() const { return static_cast<int>(members.size()); }
   cuda::DeviceRank* rank_state(int rank) const {
@@ -75,6 +76,7 @@ struct TeamMeeting {
   std::function<std::vector<Parcel>(Parcel mine)> exchange;
   /// The same among all ranks, by rank. Needed where there are several nodes.
   std::function<std::vector<std::string>(const std::string& mine)> all_gather;
+  Alarm alarm = {};  // the same
 };
 
 /// Ranks that are threads of this process; `ordinals` by rank.

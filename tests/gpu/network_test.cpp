@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <cstdlib>
+#include <cstring>
 
 #include "tests/catch.h"
 #include "tests/gpu/support/device_job.h"
@@ -80,6 +81,54 @@ void run_cases(const Rank& own, int rank, int ranks, const std::vector<Case>& ca
   }
 }
 
+/// The same sum on every rank, from numbers that change with `turn`.
+struct Sum {
+  Sum(const Rank& own, int rank_in, int ranks_in, size_t count_in)
+      : rank(rank_in), ranks(ranks_in), count(count_in), memory(own.device, count_in * sizeof(int32_t)) {}
+
+  void fill(const Rank& own, int turn) const {
+    const std::vector<int32_t> values(count, (rank + 1) * (turn + 1));
+    const auto* bytes = reinterpret_cast<const uint8_t*>(values.data());
+    upload(*own.device, memory.address(), {bytes, bytes + count * sizeof(int32_t)});
+  }
+  tutti_result_t run(const Rank& own) const {
+    auto* const data = reinterpret_cast<void*>(memory.address());  // NOLINT(performance-no-int-to-ptr)
+    return tutti_all_reduce(data, data, static_cast<int64_t>(count), TUTTI_INT32, TUTTI_SUM, own.comm(),
+                            own.stream.get());
+  }
+  void check(const Rank& own, int turn) const {
+    const std::vector<uint8_t> bytes = download(*own.device, memory.address(), count * sizeof(int32_t));
+    const int32_t wanted = ranks * (ranks + 1) / 2 * (turn + 1);
+    for (size_t i = 0; i < count; ++i) {
+      int32_t got = 0;
+      std::memcpy(&got, bytes.data() + i * sizeof(got), sizeof(got));
+      expect(got == wanted, "rank {}, turn {}: element {} of {} is {}, expected {}", rank, turn, i, count,
+             got, wanted);
+    }
+  }
+
+  int rank;
+  int ranks;
+  size_t count;
+  Allocation memory;
+};
+
+/// Runs `body(Rank&, rank)` on every rank; those in `spared` need not end.
+template <typename Body>
+void on_nodes(const Nodes& nodes, const tutti_comm_config_t& config, const std::vector<size_t>& spared,
+              Body&& body) {
+  const tutti_unique_id_t id = make_id();
+  Forked group;
+  for (int rank = 0; rank < static_cast<int>(nodes.size()); ++rank) {
+    group.start([&, rank] {
+      move_to(nodes[static_cast<size_t>(rank)]);
+      Rank own(id, rank, static_cast<int>(nodes.size()), config);
+      body(own, rank);
+    });
+  }
+  group.expect_all_good(60 * kSecond, spared);
+}
+
 void run_on_nodes(const Nodes& nodes, const std::string& algorithm, const std::vector<Case>& cases) {
   const auto ranks = static_cast<int>(nodes.size());
   const std::vector<workload::Bytes> wanted = workload::expected(cases, ranks);
@@ -91,6 +140,8 @@ void run_on_nodes(const Nodes& nodes, const std::string& algorithm, const std::v
     group.start([&, rank] {
       move_to(nodes[static_cast<size_t>(rank)]);
       const Rank own(id, rank, ranks, device_config(algorithm.c_str()));
+      // Operations on host memory go beside those on devices.
+      expect_working(own.comm(), rank, ranks);
       run_cases(own, rank, ranks, cases, wanted, hashes.data());
       meet_at(gate[0], ranks);
     });
@@ -140,4 +191,108 @@ TEST_CASE("operations of all kinds and sizes follow one another on devices of se
         workload::random_case(static_cast<int>(nodes.size()), i % 10 == 0 ? 400000 : 3000, random));
   }
   run_on_nodes(nodes, "", cases);
+}
+
+TEST_CASE("a graph with operations between nodes is replayed, with other data and other operations between") {
+  if (skipped_here()) return;
+  for (const Nodes nodes : {"ab", "aabb"}) {
+    const int ranks = static_cast<int>(nodes.size());
+    on_nodes(nodes, device_config(), {}, [&](const Rank& own, int rank) {
+      const Sum small(own, rank, ranks, 100);
+      const Sum large(own, rank, ranks, 100'000);
+      const Sum eager(own, rank, ranks, 5'000);
+      Graph graph(own.device->driver(), own.stream.get());
+      expect_success(small.run(own), "a small all-reduce, captured");
+      expect_success(large.run(own), "a large all-reduce, captured");
+      graph.end();
+      for (int turn = 0; turn < 10; ++turn) {
+        for (const Sum* sum : {&small, &large, &eager}) sum->fill(own, turn);
+        graph.launch();
+        if (turn % 3 == 1) expect_success(eager.run(own), "an all-reduce between replays");
+        own.stream.wait();
+        expect_success(tutti_comm_query(own.comm()), "tutti_comm_query");
+        small.check(own, turn);
+        large.check(own, turn);
+        if (turn % 3 == 1) eager.check(own, turn);
+      }
+    });
+  }
+}
+
+TEST_CASE("a rank that ends is found by the others' kernels") {
+  if (skipped_here()) return;
+  for (const Nodes nodes : {"ab", "aabb"}) {
+    const auto ranks = static_cast<int>(nodes.size());
+    const int victim = ranks - 1;
+    Shared<std::atomic<int>> gate(1);
+    on_nodes(nodes, device_config(), {static_cast<size_t>(victim)}, [&](const Rank& own, int rank) {
+      const Sum first(own, rank, ranks, 1000);
+      const Sum second(own, rank, ranks, 100'000);
+      first.fill(own, 0);
+      second.fill(own, 0);
+      expect_success(first.run(own), "the first all-reduce");
+      own.stream.wait();
+      first.check(own, 0);
+      meet_at(gate[0], ranks);
+      if (rank == victim) kill(getpid(), SIGKILL);
+      const uint64_t start = tutti::now_ns();
+      expect_success(second.run(own), "enqueuing the second all-reduce");
+      own.stream.wait();
+      expect(tutti::now_ns() - start < 20'000'000'000, "rank {} took too long to find out", rank);
+      // Ranks that need nothing from the victim themselves are told by those that do.
+      expect_result(tutti_comm_query(own.comm()), TUTTI_PEER_LOST, fmt::format("rank {}", rank));
+      expect_text(fmt::format("rank {} (node b)", victim), "the victim");
+    });
+  }
+}
+
+TEST_CASE("a rank on another node that is late is named when the deadline has passed") {
+  if (skipped_here()) return;
+  tutti_comm_config_t config = device_config();
+  config.timeout_ns = kSecond;
+  Shared<std::atomic<int>> gate(1);
+  on_nodes("ab", config, {}, [&](const Rank& own, int rank) {
+    const Sum sum(own, rank, 2, 1000);
+    sum.fill(own, 0);
+    if (rank == 0) {
+      expect_success(sum.run(own), "enqueuing");
+      own.stream.wait();
+      expect_result(tutti_comm_query(own.comm()), TUTTI_TIMEOUT, "rank 0");
+      expect_text("rank 1", "who is late");
+      expect_text("all_reduce of 1000 int32, sum", "what was called");
+    }
+    meet_at(gate[0], 2);
+  });
+}
+
+TEST_CASE("ranks of two nodes that call different operations are told both") {
+  if (skipped_here()) return;
+  Shared<std::atomic<int>> gate(1);
+  on_nodes("ab", device_config(), {}, [&](const Rank& own, int rank) {
+    const Sum sum(own, rank, 2, rank == 0 ? 1000 : 999);
+    sum.fill(own, 0);
+    expect_success(sum.run(own), "enqueuing");
+    own.stream.wait();
+    expect_result(tutti_comm_query(own.comm()), TUTTI_MISMATCH, fmt::format("rank {}", rank));
+    expect_text("all_reduce of 1000 int32, sum", "rank 0's call");
+    expect_text("all_reduce of 999 int32, sum", "rank 1's call");
+    meet_at(gate[0], 2);
+  });
+}
+
+TEST_CASE("a communicator of several nodes of which only some ranks have devices is refused") {
+  if (skipped_here()) return;
+  const tutti_unique_id_t id = make_id();
+  Forked group;
+  for (int rank = 0; rank < 2; ++rank) {
+    group.start([&, rank] {
+      move_to("ab"[rank]);
+      tutti_comm_config_t config = device_config();
+      if (rank == 1) config.device = TUTTI_DEVICE_NONE;
+      tutti_comm_t comm = nullptr;
+      expect_result(tutti_comm_create(&comm, &id, rank, 2, &config), TUTTI_MISMATCH, "tutti_comm_create");
+      expect_text("rank 1 uses none", "who has none");
+    });
+  }
+  group.expect_all_good();
 }
