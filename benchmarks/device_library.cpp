@@ -65,10 +65,10 @@ int TuttiOnDevice::blocks() const {
   if (tutti_comm_describe(comms_.front(), nullptr, 0, &needed) != TUTTI_SUCCESS) return 0;
   std::string text(needed, '\0');
   if (tutti_comm_describe(comms_.front(), text.data(), text.size(), nullptr) != TUTTI_SUCCESS) return 0;
-  // "device 0 (NVIDIA H200), 16 parts of ...": a part is what one block does.
-  const size_t end = text.find(" parts of");
-  const size_t comma = end == std::string::npos ? end : text.rfind(' ', end - 1);
-  return comma == std::string::npos ? 0 : std::atoi(text.c_str() + comma + 1);
+  // "device 0 (NVIDIA H200), at most 16 thread blocks, ...".
+  const size_t end = text.find(" thread blocks");
+  const size_t before = end == std::string::npos ? end : text.rfind(' ', end - 1);
+  return before == std::string::npos ? 0 : std::atoi(text.c_str() + before + 1);
 }
 
 }  // namespace tutti::bench

@@ -146,6 +146,7 @@ void keep_best(std::vector<Pair>& best, const std::vector<Pair>& run) {
 }
 
 int sweep_nccl(const CollectiveInfo& collective, const Options& options, int argc, char** argv) {
+  ::signal(SIGCHLD, SIG_DFL);  // ignored, as some starters leave it, waitpid would find nobody
   const Scratch scratch;
   Report report(collective, options, true);
   Machine machine = describe_machine(options.device->ranks(), argc, argv);

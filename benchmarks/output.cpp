@@ -73,7 +73,7 @@ void Table::header(const Machine& machine) const {
                  ? "times in us by CUDA events, of one call: from its start to the end of its last rank"
                  : "times in us: maximum over ranks of (exit - own entry) after a barrier, percentiles over "
                    "iterations");
-  fmt::print("#\n#{:>11} {:>12} {:>9} {:>5} {:>19} {:>5}", "bytes", "count", "type",
+  fmt::print("#\n#{:>11} {:>12} {:>11} {:>5} {:>19} {:>5}", "bytes", "count", "type",
              collective_.has_op() ? "op" : "root", "algorithm", "place");
   if (with_library_) fmt::print(" {:>7}", "library");
   fmt::print(" {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6}", "p50", "p90", "p99", "p99.9", "max", "algbw",
@@ -84,7 +84,7 @@ void Table::header(const Machine& machine) const {
 }
 
 void Table::row(const Row& row) const {
-  fmt::print("{:>12} {:>12} {:>9} {:>5} {:>19} {:>5}", row.bytes, row.call.count,
+  fmt::print("{:>12} {:>12} {:>11} {:>5} {:>19} {:>5}", row.bytes, row.call.count,
              tutti_datatype_name(row.call.datatype),
              collective_.has_op() ? tutti_op_name(row.call.op) : std::to_string(row.call.root), row.algorithm,
              row.in_place ? "in" : "out");

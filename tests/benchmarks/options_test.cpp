@@ -183,3 +183,44 @@ TEST_CASE("help and version") {
   CHECK(version.exit_code == 0);
   CHECK(contains(version.text, library_version()));
 }
+
+TEST_CASE("device memory") {
+  CHECK_FALSE(good("").device);
+  CHECK_FALSE(good("--memory host").device);
+  const Options plain = good("--memory device");
+  REQUIRE(plain.device);
+  CHECK(plain.device->ranks() == 2);
+  CHECK(plain.device->chain == 1);
+  CHECK(plain.device->nccl == "libnccl.so.2");
+  const Options all = good("--memory device --ranks-per-gpu 3 --devices 2,0 --graph --chain 20 --registered");
+  REQUIRE(all.device);
+  CHECK(all.device->ranks() == 6);
+  CHECK(all.device->devices == std::vector<int>{2, 0});
+  CHECK((all.device->graph && all.device->registered && all.device->chain == 20));
+  CHECK(good("--memory device --one-stream").device->one_stream);
+  const Options nccl = good("--memory device --baseline nccl --nccl /x/libnccl.so --nccl-sweep");
+  CHECK((nccl.device->baseline_nccl && nccl.device->nccl_sweep && !nccl.baseline_mpi));
+  CHECK(nccl.device->nccl == "/x/libnccl.so");
+}
+
+TEST_CASE("device options that cannot be") {
+  CHECK(contains(bad("--memory disk"), "--memory: 'disk'"));
+  for (const char* option : {"--ranks-per-gpu 2", "--devices 0", "--graph", "--chain 2", "--one-stream",
+                             "--registered", "--nccl x", "--nccl-sweep", "--baseline nccl"}) {
+    const std::string name = std::string(option).substr(0, std::string(option).find_last_of(' '));
+    CHECK(contains(bad(option), "--memory device"));
+    CHECK(contains(bad(option), option[2] == 'b' ? "--baseline nccl" : name));
+  }
+  CHECK(contains(bad("--memory device --np 3"), "--ranks-per-gpu"));
+  CHECK(contains(bad("--memory device --baseline mpi"), "--baseline mpi"));
+  CHECK(contains(bad("--memory device --baseline x"), "mpi, nccl"));
+  CHECK(contains(bad("--memory device --ranks-per-gpu 0"), "--ranks-per-gpu: '0'"));
+  CHECK(contains(bad("--memory device --ranks-per-gpu 65"), "from 1 to 64"));
+  CHECK(contains(bad("--memory device --devices 0,0"), "--devices: 0 stands there twice"));
+  CHECK(contains(bad("--memory device --devices x"), "--devices: 'x'"));
+  CHECK(contains(bad("--memory device --chain 0"), "--chain: '0'"));
+  CHECK(contains(bad("--memory device --nccl x"), "--baseline nccl"));
+  CHECK(contains(bad("--memory device --nccl-sweep"), "--baseline nccl"));
+  CHECK(contains(bad("--memory device --one-stream --baseline nccl"), "--one-stream"));
+  CHECK(contains(bad("--memory device --one-stream --devices 0,1"), "--one-stream"));
+}

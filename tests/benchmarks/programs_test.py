@@ -324,6 +324,109 @@ class Mpi(Case):
         self.assertLess(time.monotonic() - start, 30)
 
 
+class Device(Case):
+    """On device memory; BENCH_CUDA is an emulated driver, without it the machine's own is used."""
+
+    def setUp(self):
+        self.driver = {}
+        if os.environ.get("BENCH_CUDA"):
+            self.driver = dict(TUTTI_CUDA_LIBRARY=os.environ["BENCH_CUDA"], TUTTI_EMULATED_MULTIPROCESSORS="8",
+                               TUTTI_LOG="off")
+            return
+        probe = run("allreduce_bench", "--memory", "device", "-b", "8", "-e", "8", "-n", "1")
+        for missing in ("no CUDA driver", "no CUDA-capable device", "CUDA_ERROR_NO_DEVICE"):
+            if missing in probe.stderr:
+                print(f"SKIPPED: no CUDA device: {probe.stderr.strip()}")
+                self.skipTest(probe.stderr)
+
+    def rows(self, program, *arguments, status=0, **environment):
+        quick = ("--memory", "device", *arguments, "-n", "12", "-w", "2", "-c", "2")
+        return self.json_of(program, *quick, status=status, **self.driver, **environment)
+
+    def test_modes(self):
+        sizes = ("--ranks-per-gpu", "3", "-b", "8", "-e", "64K", "-f", "32", "--placement", "both")
+        for program in ("allreduce_bench", "broadcast_bench"):
+            for mode, chain, options in (("isolated", 1, ()), ("chain", 4, ("--chain", "4", "--one-stream")),
+                                         ("graph", 1, ("--graph",)), ("graph", 4, ("--graph", "--chain", "4"))):
+                with self.subTest(program=program, options=options):
+                    document = self.rows(program, *sizes, *options)
+                    rows = document["results"]
+                    self.assertEqual([row["bytes"] for row in rows], [8, 8, 256, 256, 8192, 8192])
+                    expected = dict(library="tutti", ranks=3, ranks_per_gpu=3, memory="device", mode=mode, chain=chain,
+                                    iterations=12, wrong=0, settings=None, no_baseline=None)
+                    for row in rows:
+                        self.assertEqual({key: row[key] for key in expected}, expected)
+                        self.assertTrue(0 < row["p50_us"] <= row["p90_us"] <= row["max_us"])
+                        self.assertGreater(row["call_ns"], 0)
+                        self.assertAlmostEqual(row["bound_fraction"], row["bound_us"] / row["p50_us"], places=9)
+                    self.bounds(document)
+
+    def bounds(self, document):
+        gpu = document["machine"]["gpu"]
+        self.assertGreater(gpu["blocks"], 0)
+        self.assertGreater(gpu["copy_gbs"], 0)
+        for row in document["results"]:
+            messages = 6 if row["collective"] == "all_reduce" else 3 if row["in_place"] else 4
+            self.assertAlmostEqual(row["bound_us"], messages * row["bytes"] / gpu["copy_gbs"] / 1000, places=6)
+
+    def test_types(self):
+        arguments = ("-b", "20004", "-e", "20004", "-d", "all", "-o", "all", "--registered")
+        rows = self.rows("allreduce_bench", *arguments)["results"]
+        self.assertEqual(len(rows), 14 * 5)
+        self.assertEqual({row["wrong"] for row in rows}, {0})
+
+    def test_a_message_longer_than_what_timed_calls_check(self):
+        rows = self.rows("allreduce_bench", "-b", "300000", "-e", "300000", "-d", "int8,int64")["results"]
+        self.assertEqual([row["wrong"] for row in rows], [0, 0])
+
+    def test_a_wrong_element_is_counted(self):
+        for where in ("checked", "timed", "last"):
+            for size in ("8", "300000"):
+                for mode in ((), ("--graph",)):
+                    with self.subTest(where=where, size=size, mode=mode):
+                        arguments = ("-b", size, "-e", size, "--plant-error", where, *mode)
+                        rows = self.rows("allreduce_bench", *arguments, status=1)["results"]
+                        self.assertEqual([row["wrong"] for row in rows], [1])
+
+    def test_table(self):
+        result = self.ok(run("allreduce_bench", "--memory", "device", "-b", "8", "-e", "8", "-n", "20", **self.driver))
+        (row,) = table_rows(result.stdout)
+        self.assertEqual(row[14], "isolated")
+        self.assertEqual(len(row), 18)
+
+    def test_no_nccl_is_said(self):
+        """Neither a file that is not there, nor one that is no NCCL, nor an old one is an error of the run."""
+        installed = [path for path in ("/usr/local/cuda/lib/libnccl.so.2", "/usr/lib/x86_64-linux-gnu/libnccl.so.2")
+                     if os.path.exists(path)]
+        for path in ("/nonexistent/libnccl.so.2", "libm.so.6", *installed):
+            for sweep in ((), ("--nccl-sweep",)):
+                with self.subTest(path=path, sweep=sweep):
+                    if path in installed and not os.environ.get("BENCH_CUDA"):
+                        continue  # it may well be a new one
+                    arguments = ("--memory", "device", "-b", "8", "-e", "64", "-n", "3", "--baseline", "nccl", "--nccl", path)
+                    result = self.ok(run("allreduce_bench", *arguments, *sweep, **self.driver))
+                    self.assertEqual([row[6] for row in table_rows(result.stdout)], ["tutti", "tutti"])
+                    wanted = {"/nonexistent/libnccl.so.2": "no NCCL was found", "libm.so.6": "it is no NCCL"}
+                    self.assertRegex(result.stdout, f"# no rows of nccl: .*{wanted.get(path, 'several ranks|ncclCommInitAll')}")
+        document = self.rows("allreduce_bench", "-b", "8", "-e", "8", "--baseline", "nccl", "--nccl", "/nonexistent/x.so")
+        self.assertIn("/nonexistent/x.so", document["results"][0]["no_baseline"])
+
+    def test_what_cannot_be(self):
+        for arguments, status, text in (
+            (("--devices", "99"), 1, "device 99 does not exist"),
+            (("-b", "64G", "-e", "64G", "--ranks-per-gpu", "8"), 2, "--maxbytes"),
+            (("--algorithm", "nonsense"), 2, "--algorithm"),
+            (("--json", "/nonexistent/x.json"), 1, "No such file"),
+        ):
+            with self.subTest(arguments=arguments):
+                result = run("allreduce_bench", "--memory", "device", "-e", "8", *arguments, **self.driver)
+                self.assertIn(text, self.ok(result, status).stderr)
+        result = run("allreduce_bench", "--memory", "device", TUTTI_CUDA_LIBRARY="/nonexistent/libcuda.so")
+        self.assertIn("/nonexistent/libcuda.so", self.ok(result, 1).stderr)
+        result = run("allreduce_bench", "--memory", "device", TUTTI_RANK="0", TUTTI_SIZE="2", TUTTI_UNIQUE_ID="00")
+        self.assertIn("--memory device", self.ok(result, 2).stderr)
+
+
 class Info(Case):
     def test_formats(self):
         self.assertTrue(self.ok(run("tutti-info")).stdout.strip())
