@@ -34,17 +34,17 @@ void move_to(char node) {
   setenv("UCX_TLS", "tcp", 0);
 }
 
-/// CUDA must not be initialised before a fork: the question is asked by a process of its own.
+/// As skipped(); but CUDA must not be initialised before a fork, so a process of its own asks.
 bool skipped_here() {
-  static const bool skips = [] {
-    Shared<int> missing(1);
+  static const std::string missing = [] {
+    Shared<char> text(200);
     Forked asker;
-    asker.start([&] { missing[0] = missing_device().empty() ? 0 : 1; });
+    asker.start([&] { std::strncpy(text.data(), missing_device().c_str(), 199); });
     asker.expect_all_good();
-    return missing[0] != 0;
+    return std::string(text.data());
   }();
-  if (skips) std::printf("SKIPPED: no CUDA device\n");
-  return skips;
+  if (!missing.empty()) std::printf("SKIPPED: %s\n", missing.c_str());
+  return !missing.empty();
 }
 
 /// What one rank of a test has: made in its own process.
