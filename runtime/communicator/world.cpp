@@ -25,7 +25,7 @@ UniqueId id_of_node(UniqueId id, unsigned node) {
 }
 
 int most_on_a_node(const Placement& placement) {
-  int most = 0;
+  int most = 1;
   for (int node = 0; node < placement.node_count(); ++node) {
     most = std::max(most, static_cast<int>(placement.ranks_of(node).size()));
   }

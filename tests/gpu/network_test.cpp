@@ -193,6 +193,23 @@ TEST_CASE("operations of all kinds and sizes follow one another on devices of se
   run_on_nodes(nodes, "", cases);
 }
 
+TEST_CASE("ranks that are processes of one node share their devices' windows") {
+  if (skipped_here()) return;
+  const Nodes nodes = "aaa";
+  for (const std::string& algorithm :
+       workload::algorithms(Collective::all_reduce, workload::Where::processes)) {
+    DYNAMIC_SECTION("all-reduce, algorithm " << (algorithm.empty() ? "automatic" : algorithm)) {
+      run_on_nodes(nodes, algorithm, workload::all_reduce_matrix(3, Amount::few, 20011, 73));
+    }
+  }
+  for (const std::string& algorithm :
+       workload::algorithms(Collective::broadcast, workload::Where::processes)) {
+    DYNAMIC_SECTION("broadcast, algorithm " << (algorithm.empty() ? "automatic" : algorithm)) {
+      run_on_nodes(nodes, algorithm, workload::broadcast_matrix(3, Amount::few, 20011, 79));
+    }
+  }
+}
+
 TEST_CASE("a graph with operations between nodes is replayed, with other data and other operations between") {
   if (skipped_here()) return;
   for (const Nodes nodes : {"ab", "aabb"}) {
