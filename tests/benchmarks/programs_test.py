@@ -82,15 +82,15 @@ class Local(Case):
         arguments = ("--np", "3", "-b", "4", "-e", "20004", "-i", "10000", "-d", "all", "-o", "all", "--placement", "both")
         document = self.json_of("allreduce_bench", *arguments, "-n", "5", "-w", "1", "-c", "2")
         rows = document["results"]
-        self.assertEqual(len(rows), 3 * 12 * 5 * 2)
+        self.assertEqual(len(rows), 3 * 14 * 5 * 2)
         self.assertEqual({row["wrong"] for row in rows}, {0})
-        self.assertEqual(len({row["dtype"] for row in rows}), 12)
+        self.assertEqual(len({row["dtype"] for row in rows}), 14)
         self.assertEqual(len({row["op"] for row in rows}), 5)
 
     def test_every_root(self):
         arguments = ("--np", "3", "-b", "8", "-e", "80000", "-f", "100", "-r", "all", "-d", "all", "--placement", "both")
         rows = self.json_of("broadcast_bench", *arguments, "-n", "5", "-w", "1", "-c", "2")["results"]
-        self.assertEqual(len(rows), 3 * 3 * 12 * 2)
+        self.assertEqual(len(rows), 3 * 3 * 14 * 2)
         self.assertEqual({row["root"] for row in rows}, {0, 1, 2})
         self.assertEqual({row["wrong"] for row in rows}, {0})
 
