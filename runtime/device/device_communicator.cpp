@@ -70,7 +70,7 @@ DeviceCommunicator::~DeviceCommunicator() {
   }
   if (!team_->network) return;
   // What was posted last may still be on its way to ranks that are late.
-  const bool failed = acquire(team_->words(rank_).abort) != 0 || failure();
+  const bool failed = acquire(team_->words(rank_).abort) != 0 || DeviceCommunicator::failure();
   team_->network->progress().finish(failed ? Progress::kPatienceAfterErrorNs : Progress::kPatienceNs);
 }
 
@@ -171,7 +171,7 @@ plan::Algorithm DeviceCommunicator::algorithm_for(Collective collective, uint64_
 DeviceCommunicator::Entry& DeviceCommunicator::entry_for(const Call& call) {
   const plan::Algorithm algorithm = algorithm_for(call.collective, call.bytes());
   const int first = first_entry_[static_cast<size_t>(call.collective)][static_cast<size_t>(algorithm)];
-  return entries_[static_cast<size_t>(first + call.root)];
+  return entries_[static_cast<size_t>(first) + static_cast<size_t>(call.root)];
 }
 
 /// Cuts a message into parts; the same on every rank.

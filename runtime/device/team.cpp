@@ -147,12 +147,14 @@ std::vector<DeviceOffer> gather_offers(const TeamMeeting& meeting, const DeviceO
     for (Parcel& parcel : meeting.exchange({mine.bytes(), {}})) all.push_back(std::move(parcel.bytes));
   }
   std::vector<DeviceOffer> offers;
+  offers.reserve(all.size());
   for (size_t r = 0; r < all.size(); ++r) offers.push_back(DeviceOffer::parse(all[r], static_cast<int>(r)));
   return offers;
 }
 
 std::vector<DeviceOffer> chosen(const std::vector<DeviceOffer>& offers, const std::vector<int>& ranks) {
   std::vector<DeviceOffer> chosen;
+  chosen.reserve(ranks.size());
   for (const int rank : ranks) chosen.push_back(offers[static_cast<size_t>(rank)]);
   return chosen;
 }
@@ -212,7 +214,7 @@ CUdeviceptr DeviceTeam::stamps(int rank) const {
 cuda::DeviceLayout agree_on_layout(const std::vector<DeviceOffer>& offers, const Settings& settings) {
   int parts = settings.ctas != 0 ? settings.ctas : kMostParts;
   for (size_t r = 0; r < offers.size(); ++r) {
-    const int sharers = ranks_on(offers, offers[r]) * settings.device_comms;
+    const int sharers = std::max(ranks_on(offers, offers[r]) * settings.device_comms, 1);
     const int budget = offers[r].resident_blocks / sharers;
     if (budget == 0) {
       raise(Result::unsupported,

@@ -67,6 +67,7 @@ void run_cases(const Rank& own, int rank, int ranks, const std::vector<Case>& ca
                const std::vector<workload::Bytes>& wanted, uint64_t* hashes) {
   std::mt19937_64 random(static_cast<uint64_t>(rank) + 1);
   std::vector<std::unique_ptr<DeviceJob>> jobs;
+  jobs.reserve(cases.size());
   for (const Case& c : cases) jobs.push_back(std::make_unique<DeviceJob>(c, rank, ranks, own.device));
   for (size_t i = 0; i < cases.size(); ++i) {
     workload::skew(random);
@@ -183,14 +184,26 @@ TEST_CASE("broadcast on devices of several nodes") {
 
 TEST_CASE("operations of all kinds and sizes follow one another on devices of several nodes") {
   if (skipped_here()) return;
-  const Nodes nodes = "aabbc";
-  std::mt19937_64 random(71);
-  std::vector<Case> cases;
-  for (int i = 0; i < (kSanitized ? 30 : 150); ++i) {
-    cases.push_back(
-        workload::random_case(static_cast<int>(nodes.size()), i % 10 == 0 ? 400000 : 3000, random));
+  struct Setting {
+    const char* name;
+    const char* value;
+  };
+  // So little scratch that its rings and the staging ring turn over again and again; epochs whose low half wraps.
+  for (const Setting& setting :
+       {Setting{"TUTTI_DEVICE_SCRATCH_BYTES", "auto"}, Setting{"TUTTI_DEVICE_SCRATCH_BYTES", "256K"},
+        Setting{"TUTTI_EPOCH_START", "4294967292"}}) {
+    DYNAMIC_SECTION(setting.name << "=" << setting.value) {
+      const Nodes nodes = "aabbc";
+      std::mt19937_64 random(71);
+      std::vector<Case> cases(kSanitized ? 30 : 150);
+      for (size_t i = 0; i < cases.size(); ++i) {
+        cases[i] = workload::random_case(static_cast<int>(nodes.size()), i % 10 == 0 ? 400000 : 3000, random);
+      }
+      setenv(setting.name, setting.value, 1);
+      run_on_nodes(nodes, "", cases);
+      unsetenv(setting.name);
+    }
   }
-  run_on_nodes(nodes, "", cases);
 }
 
 TEST_CASE("ranks that are processes of one node share their devices' windows") {
