@@ -15,6 +15,10 @@ fuzz_seconds=20
 # major version to the next: Debian 12's decide.
 cannot_judge() {
   local stage=$1 decides=14 major
+  if [[ $stage == kernels ]]; then
+    [[ -n $(find_nvcc) ]] || echo 'there is no CUDA toolkit'
+    return 0
+  fi
   [[ $stage == format || $stage == tidy ]] || return 0
   major=$("clang-$stage" --version 2>/dev/null | sed -nE 's/.*version ([0-9]+).*/\1/p' | head -n 1) || true
   if [[ -n $major && $major != "$decides" ]]; then echo "clang-$stage $decides decides, and this is $major"; fi
@@ -67,6 +71,21 @@ stage_scripts() {
   mapfile -t files < <(tracked 'scripts/*.sh' 'tests/scripts/*.sh' '.ci/run')
   shellcheck -x -P SCRIPTDIR "${files[@]}"
   for test in "$repo_root"/tests/scripts/*_test.sh; do bash "$test"; done
+}
+
+find_nvcc() { command -v nvcc 2>/dev/null || compgen -G '/usr/local/cuda/bin/nvcc' || true; }
+
+# The release build has compute capability 9.0. 10.0 is known from CUDA 12.8 on.
+stage_kernels() {
+  local nvcc architectures=80 folder=$builds/kernels
+  nvcc=$(find_nvcc)
+  if "$nvcc" --list-gpu-code | grep -qx sm_100; then architectures='80;100'; fi
+  CC=gcc CXX=g++ cmake --preset release -B "$folder" -DTUTTI_CUDA=ON -DTUTTI_CUDA_ARCHITECTURES="$architectures" -DTUTTI_TESTS=OFF \
+    -DTUTTI_BENCHMARKS=OFF -DTUTTI_MPI=OFF
+  cmake --build "$folder" -j "$jobs" --target tutti_kernels
+  # shellcheck disable=SC2046 # names without blanks
+  "$(system_python)" "$repo_root/tests/gpu/resources_test.py" "$folder/collectives/kernels" \
+    $(cd "$folder/collectives/kernels" && printf '%s\n' ./*.resources | sed -E 's|^\./||; s|\.resources$||')
 }
 
 configure_clang() {
