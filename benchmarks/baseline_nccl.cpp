@@ -137,7 +137,8 @@ class NcclLibrary final : public DeviceLibrary {
   int enqueue(std::span<const DeviceCall> calls) noexcept override {
     NcclResult first = nccl_.ncclGroupStart();
     for (size_t rank = 0; rank < calls.size() && first == kNcclSuccess; ++rank) {
-      const auto& [call, stream] = calls[rank];
+      const Call& call = calls[rank].call;
+      tutti_stream_t stream = calls[rank].stream;
       const int datatype = datatype_of(call.datatype).value_or(0);
       const auto count = static_cast<size_t>(call.count);
       first = collective_.kind == Kind::broadcast ? nccl_.ncclBroadcast(call.send, call.recv, count, datatype,

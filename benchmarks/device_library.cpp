@@ -32,7 +32,8 @@ TuttiOnDevice::~TuttiOnDevice() {
 int TuttiOnDevice::enqueue(std::span<const DeviceCall> calls) noexcept {
   tutti_result_t first = tutti_group_start();
   for (size_t rank = 0; rank < calls.size() && first == TUTTI_SUCCESS; ++rank) {
-    const auto& [call, stream] = calls[rank];
+    const Call& call = calls[rank].call;
+    tutti_stream_t stream = calls[rank].stream;
     tutti_comm_t comm = comms_[rank];
     first = collective_.kind == Kind::broadcast
                 ? tutti_broadcast(call.send, call.recv, call.count, call.datatype, call.root, comm, stream)

@@ -83,7 +83,7 @@ class DeviceRun {
   std::string why_no_baseline(const RowPlan& plan) {
     if (!options_.device->baseline_nccl) return {};
     if (nccl_ == nullptr) return no_nccl_;
-    const std::string why = nccl_cannot(collective_, plan.call);
+    std::string why = nccl_cannot(collective_, plan.call);
     if (!why.empty() && why != said_) report_.remark(fmt::format("no row of nccl: {}", why));
     said_ = why;
     return why;

@@ -90,6 +90,7 @@ std::string last_line(const std::string& text) {
     setenv("NCCL_PROTO", setting.protocol, 1);
   }
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
   ::execv("/proc/self/exe", argv.data());

@@ -139,8 +139,11 @@ stage_build() {
   if ! have python3; then python=(-DTUTTI_PYTHON=/bin/false); fi
   within cmake -S "$repo_root" -B "$build" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DTUTTI_CUDA=ON -DTUTTI_TESTS=ON \
     -DTUTTI_BENCHMARKS=ON "${python[@]}"
+  # Tests that are programs have the program's name.
+  local programs
+  programs=$(cmake --build "$build" --target help | grep -oE '\bgpu_[a-z_0-9]+' | sort -u)
   for name in $(gpu_tests); do
-    if [[ $name != gpu_bench ]]; then targets+=("$name"); fi
+    if grep -qx "$name" <<<"$programs"; then targets+=("$name"); fi
   done
   within cmake --build "$build" -j "$jobs" --target "${targets[@]}"
 }
