@@ -135,9 +135,9 @@ class Group {
 struct Config {
   std::chrono::nanoseconds timeout{0};
   std::chrono::nanoseconds setup_timeout{0};
-  std::string algorithm;
+  std::string algorithm = {};
   int device = TUTTI_DEVICE_AUTO;
-  std::vector<int> devices;  // create_local: by rank
+  std::vector<int> devices = {};  // create_local: by rank
 };
 
 /// An operation that has been started. Its buffers must stay untouched until it is complete, and it must end
