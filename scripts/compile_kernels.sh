@@ -2,7 +2,7 @@
 # Compiles kernels to a fat binary and keeps what the assembler says of registers and spills. Called by the build.
 #
 # nvcc is slow and ccache does not know fat binaries, so results are kept in a folder of their own, under a name made from all that they
-# depend on: nvcc's version, its arguments, and every header that device code can include.
+# depend on: nvcc's version, its arguments, and every file of the project that it reads.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -11,13 +11,14 @@ nvcc=$1 image=$2 resources=$3
 shift 3
 cache=${TUTTI_KERNEL_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/tutti-kernels}
 
+# The project's files among those that the compiler reads.
+sources() { "$nvcc" -M "$@" | grep -oE "$repo_root/[^[:space:]]+" | sort -u; }
+
 key() {
   {
     "$nvcc" --version
     printf '%s\n' "${@//$repo_root/.}"
-    cd "$repo_root"
-    find collectives/executors/cuda collectives/plan core transports \( -name '*.h' -o -name '*.cu' \) -print0 | sort -z |
-      xargs -0 sha256sum
+    sources "$@" | xargs -d '\n' cat
   } | sha256sum | cut -d' ' -f1
 }
 

@@ -60,8 +60,8 @@ class DeviceMemory {
   /// The same, for kernels' arguments; not to be followed on the host.
   template <typename T = void>
   T* as() const {
-    return reinterpret_cast<T*>(
-        address_);  // NOLINT(performance-no-int-to-ptr): that is what a device pointer is
+    // A device pointer is a number: NOLINTNEXTLINE(performance-no-int-to-ptr)
+    return reinterpret_cast<T*>(address_);
   }
   size_t size() const { return size_; }  // what was asked for
   explicit operator bool() const { return address_ != 0; }
