@@ -54,7 +54,8 @@ int main(int argc, char** argv) try {
     check(cudaMemcpy(sum.data(), data[r], kCount * sizeof(float), cudaMemcpyDeviceToHost));
     for (const float value : sum) wrong += value != wanted ? 1 : 0;
   }
-  std::printf("%d ranks on device 0: the sum is %g, %d elements are wrong\n", ranks, static_cast<double>(wanted), wrong);
+  std::printf("%d ranks on device 0: the sum is %g, %d elements are wrong\n", ranks,
+              static_cast<double>(wanted), wrong);
   comms.clear();
   for (size_t r = 0; r < data.size(); ++r) {
     check(cudaFree(data[r]));

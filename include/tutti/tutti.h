@@ -103,8 +103,8 @@ typedef struct tutti_comm_config {
   int64_t timeout_ns;       /* limit of one operation; TUTTI_TIMEOUT */
   int64_t setup_timeout_ns; /* limit of creating the communicator; TUTTI_SETUP_TIMEOUT */
   const char* algorithm;    /* "ring", or "all_reduce=ring,broadcast=chain"; equal on all ranks; TUTTI_ALGO */
-  int device;               /* CUDA device of this rank: its number, TUTTI_DEVICE_AUTO or TUTTI_DEVICE_NONE; TUTTI_DEVICE */
-  const int* devices;       /* tutti_comm_create_local: the same by rank, `size` of them; NULL: `device` for all */
+  int device; /* CUDA device of this rank: its number, TUTTI_DEVICE_AUTO or TUTTI_DEVICE_NONE; TUTTI_DEVICE */
+  const int* devices; /* tutti_comm_create_local: the same by rank, `size` of them; NULL: `device` for all */
 } tutti_comm_config_t;
 
 /* The current CUDA device of the calling thread, if this process uses CUDA already; else none. */

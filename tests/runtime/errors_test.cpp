@@ -72,8 +72,8 @@ TEST_CASE("arguments of all-reduce are checked before anything is sent") {
   for (const int type : {14, -1, 1000}) {
     CHECK(call(b.in.data(), b.out.data(), 1, made_up<tutti_datatype_t>(type), TUTTI_SUM) ==
           TUTTI_INVALID_ARGUMENT);
-    check_text(
-        {"rank 1", "tutti_all_reduce", "datatype", "does not exist", "expected 0 (int8) to 13 (float8_e5m2)"});
+    check_text({"rank 1", "tutti_all_reduce", "datatype", "does not exist",
+                "expected 0 (int8) to 13 (float8_e5m2)"});
   }
   for (const int op : {5, -1, 77}) {
     CHECK(call(b.in.data(), b.out.data(), 1, TUTTI_FLOAT32, made_up<tutti_op_t>(op)) ==
@@ -89,7 +89,8 @@ TEST_CASE("arguments of all-reduce are checked before anything is sent") {
   CHECK(call(b.in.data() + 3, b.in.data(), 4, TUTTI_FLOAT32, TUTTI_SUM) == TUTTI_INVALID_ARGUMENT);
   int fake_stream = 0;
   CHECK(call(b.in.data(), b.out.data(), 4, TUTTI_FLOAT32, TUTTI_SUM, &fake_stream) == TUTTI_UNSUPPORTED);
-  check_text({"rank 1", "all_reduce of 4 float32", "expected a null stream, or a communicator made with a device"});
+  check_text(
+      {"rank 1", "all_reduce of 4 float32", "expected a null stream, or a communicator made with a device"});
   check_usable(ranks);
 }
 

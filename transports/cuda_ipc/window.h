@@ -29,7 +29,8 @@ struct alignas(64) DeviceRetired {
   uint64_t slots;
   uint64_t packets;
   uint64_t renewal;
-  uint64_t tag;    // of the latest operation; stored when it begins, like the next three, which are for messages
+  uint64_t
+      tag;  // of the latest operation; stored when it begins, like the next three, which are for messages
   uint64_t epoch;
   uint64_t call;
   uint64_t count;
