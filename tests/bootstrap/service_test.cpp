@@ -195,7 +195,7 @@ TEST_CASE("a quiet job sends little more than heartbeats") {
   const uint64_t start = now_ns();
   await(
       "heartbeats", [&] { return job.at(0).bytes() > before + 100; }, 60 * kSecondNs);
-  // Two neighbours, both ways, 16 bytes a second each.
-  CHECK(now_ns() - start > kSecondNs);
+  // Two neighbours, both ways, 16 bytes a second each: at least two beats, of which one may come at once.
+  CHECK(now_ns() - start > kSecondNs / 2);
   CHECK(now_ns() - start < 20 * kSecondNs);
 }
