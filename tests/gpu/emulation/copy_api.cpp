@@ -10,6 +10,18 @@
 namespace tutti::emulation {
 namespace {
 
+/// A copy engine writes an aligned word whole, also while kernels look at it.
+void move(void* target, const void* source, size_t bytes) {
+  const bool word = bytes == sizeof(uint64_t) && reinterpret_cast<uintptr_t>(target) % sizeof(uint64_t) == 0;
+  if (!word) {
+    std::memmove(target, source, bytes);
+    return;
+  }
+  uint64_t value = 0;
+  std::memcpy(&value, source, sizeof value);
+  __atomic_store_n(static_cast<uint64_t*>(target), value, __ATOMIC_RELEASE);
+}
+
 enum class Side { device, host };
 
 struct End {
@@ -50,7 +62,7 @@ CUresult copy(const End& to, const End& from, size_t bytes, CUstream stream, boo
   void* const target = pointer_to(to.address);
   const void* const source = pointer_to(from.address);
   return do_in_order(
-      stream, [=] { std::memmove(target, source, bytes); }, waits, call);
+      stream, [=] { move(target, source, bytes); }, waits, call);
 }
 
 CUresult fill(CUdeviceptr target, unsigned value, size_t width, size_t count, CUstream stream, bool at_once,
