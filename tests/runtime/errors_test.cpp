@@ -117,7 +117,7 @@ TEST_CASE("arguments of broadcast and barrier are checked before anything is sen
   check_text({"rank 0", "tutti_broadcast", "count -5"});
   int fake_stream = 0;
   CHECK(tutti_barrier(ranks[0], &fake_stream) == TUTTI_UNSUPPORTED);
-  check_text({"rank 0", "tutti_barrier", "stream"});
+  check_text({"rank 0", "barrier", "expected a null stream"});
   check_usable(ranks);
 }
 
