@@ -270,9 +270,10 @@ tutti_comm_t create(const tutti::UniqueId& id, int rank, int size, const tutti::
 std::vector<int> local_devices(const tutti_comm_config_t* config, int size, const tutti::Settings& settings) {
   const int* given = known_fields(config).devices;
   if (given != nullptr) return {given, given + size};
+  std::vector<int> devices;
   const int device = tutti::wanted_device(settings);
-  if (device < 0) return {};
-  return std::vector<int>(static_cast<size_t>(size), device);
+  if (device >= 0) devices.assign(static_cast<size_t>(size), device);
+  return devices;
 }
 
 /// Of a communicator, or of its device.
