@@ -2,6 +2,14 @@
 // Copies need none and use any. Compiled once per type into a fat binary that the library carries as bytes.
 #include "collectives/executors/cuda/interpreter.h"
 
+// Two blocks on each multiprocessor of compute capability 9.0. On others some kernels need more than the 128 registers that this leaves, and
+// one block without spills is better than two with.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ != 900
+#define TUTTI_LEAST_BLOCKS 1
+#else
+#define TUTTI_LEAST_BLOCKS tutti::cuda::kBlocksPerMultiprocessor
+#endif
+
 namespace {
 
 template <tutti::ReduceOp op>
@@ -17,8 +25,7 @@ __device__ __forceinline__ void run(const tutti::cuda::Launch& launch) {
 #define TUTTI_JOIN2(a, b) a##b
 #define TUTTI_JOIN(a, b) TUTTI_JOIN2(a, b)
 #define TUTTI_KERNEL(op)                                                                                 \
-  extern "C" __global__ void __launch_bounds__(tutti::cuda::kBlockThreads,                               \
-                                               tutti::cuda::kBlocksPerMultiprocessor)                    \
+  extern "C" __global__ void __launch_bounds__(tutti::cuda::kBlockThreads, TUTTI_LEAST_BLOCKS)           \
       TUTTI_JOIN(tutti_##op##_, TUTTI_KERNEL_TYPE)(const __grid_constant__ tutti::cuda::Launch launch) { \
     run<tutti::ReduceOp::op>(launch);                                                                    \
   }
