@@ -41,7 +41,8 @@ static_assert(sizeof(DeviceRetired) == 64);
 /// Not 0: the rank must give up what it is doing; 1 + the rank that says so.
 struct alignas(64) DeviceControl {
   uint64_t abort;
-  uint64_t unused[7];
+  uint32_t claim;  // 1 once a block of the window's rank has a fault to write; for that rank alone
+  uint32_t unused[13];
 };
 static_assert(sizeof(DeviceControl) == 64);
 /// Behind it, for each rank, room for what it has to say to that.

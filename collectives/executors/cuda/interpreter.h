@@ -125,7 +125,7 @@ TUTTI_DEVICE inline bool adopt_fault(Shared& shared, int from) {
 /// Writes why this rank gives up, unless another block was first, and tells the others.
 TUTTI_DEVICE_CALL inline void report_fault(Shared& shared, FaultKind kind, int peer) {
   raise_flag(&shared.failed);
-  if (!claim_first(&shared.arguments->rank->fault_claim)) return;
+  if (!claim_first(&shared.rank.layout.control(shared.own_window())->claim)) return;
   if (kind == FaultKind::aborted && peer >= 0 && adopt_fault(shared, peer)) return;
   DeviceFault& fault = shared.rank.words->fault;
   fault.reporter = shared.rank.rank;

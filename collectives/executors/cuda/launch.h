@@ -107,7 +107,7 @@ struct alignas(16) DeviceRank {
   int32_t rank;
   int32_t ranks;
   Scope scope;
-  unsigned fault_claim;  // 1 once a block of this rank writes the fault; only ever looked at in device memory
+  uint32_t unused;
   DeviceLayout layout;
   PartState* states;    // by part
   DeviceStamp* stamps;  // kStamps of them, of part 0, by epoch modulo
