@@ -92,7 +92,7 @@ TEST_CASE("emulation: devices") {
   const char* text = nullptr;
   CHECK(cuda.cuGetErrorName(CUDA_ERROR_NOT_READY, &text) == CUDA_SUCCESS);
   CHECK(std::string{text} == "CUDA_ERROR_NOT_READY");
-  CHECK(cuda.cuGetErrorName(static_cast<CUresult>(77777), &text) == CUDA_ERROR_INVALID_VALUE);
+  CHECK(cuda.cuGetErrorName(static_cast<CUresult>(998), &text) == CUDA_ERROR_INVALID_VALUE);
 }
 
 TEST_CASE("emulation: contexts are current per thread, and end with the last reference") {
