@@ -7,7 +7,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/test_stages.sh"
 
-all_stages=(packages release tests skips format scripts install kernels clang tidy asan tsan fuzz)
+all_stages=(packages release tests skips format scripts install kernels odr clang tidy asan tsan fuzz)
 selected=("${all_stages[@]}")
 left_out=()
 
@@ -37,6 +37,7 @@ format    clang-format has nothing to change
 scripts   shellcheck, and the tests of the scripts
 install   install to an empty folder; a C and a C++ program build against it and run
 kernels   the CUDA kernels for other GPUs than the release build's; none may spill registers (needs the CUDA toolkit)
+odr       one name means one thing in all sources of the library (gcc's link-time optimiser compares them)
 clang     clang, unoptimised, warnings as errors; the fast tests
 tidy      clang-tidy over the library's sources
 asan      AddressSanitizer and UBSan; all but the slow tests and those of clusters

@@ -88,6 +88,13 @@ stage_kernels() {
     $(cd "$folder/collectives/kernels" && printf '%s\n' ./*.resources | sed -E 's|^\./||; s|\.resources$||')
 }
 
+# Two classes of one name in two sources are not an error of a compiler, nor of a linker: it takes one's functions for both.
+stage_odr() {
+  CC=gcc CXX=g++ cmake -G Ninja -S "$repo_root" -B "$builds/odr" -DCMAKE_BUILD_TYPE=None \
+    -DCMAKE_CXX_FLAGS='-O0 -flto=auto -Werror=odr -Werror=lto-type-mismatch' -DTUTTI_TESTS=OFF -DTUTTI_BENCHMARKS=OFF -DTUTTI_MPI=OFF
+  cmake --build "$builds/odr" -j "$jobs" --target tutti
+}
+
 configure_clang() {
   CC=clang CXX=clang++ cmake --preset debug -B "$builds/clang" -DTUTTI_WERROR=ON \
     -DPython3_EXECUTABLE="$(system_python)"

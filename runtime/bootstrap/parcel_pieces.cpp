@@ -46,7 +46,7 @@ Piece piece_of(const Parcel& parcel, int place, int number) {
   return piece;
 }
 
-void Assembly::take(Message piece, int place, int sender) {
+void ParcelAssembly::take(Message piece, int place, int sender) {
   const MessageHeader& h = piece.header;
   const bool first = pieces_ == 0;
   const size_t descriptors = parcel_.descriptors.size() + piece.descriptors.size();

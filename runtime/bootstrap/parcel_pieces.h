@@ -29,7 +29,7 @@ struct Piece {
 Piece piece_of(const Parcel& parcel, int place, int number);
 
 /// Puts the pieces of one parcel together. Takes nothing on trust: not more than a parcel may have, and only what comes next.
-class Assembly {
+class ParcelAssembly {
  public:
   /// Throws Error(internal_error) when this is not the next piece of the parcel of that local rank; `sender` is for the text.
   void take(Message piece, int place, int sender);

@@ -94,7 +94,7 @@ class Hub {
   struct Guest {
     Descriptor socket;
     bool came = false;  // has said hello, whatever became of it
-    Assembly assembly;
+    ParcelAssembly assembly;
   };
 
   Guest& guest(int place) { return guests_[static_cast<size_t>(place)]; }
@@ -349,7 +349,7 @@ class Visitor {
     std::vector<Parcel> all(static_cast<size_t>(round_.size));
     for (int p = 0; p < round_.size; ++p) {
       if (p == round_.place) continue;
-      Assembly assembly;
+      ParcelAssembly assembly;
       while (!assembly.whole()) assembly.take(receive(MessageType::parcel, "the parcels"), p, 0);
       all[static_cast<size_t>(p)] = std::move(assembly.parcel());
     }

@@ -557,7 +557,7 @@ TEST_CASE("no message confuses the assembly of a parcel") {
   int refused = 0;
   for (unsigned seed = 0; seed < 3000; ++seed) {
     std::mt19937 random(seed);
-    Assembly assembly;
+    ParcelAssembly assembly;
     std::string bytes;
     int taken = 0;
     const int pieces = static_cast<int>(random() % 4) + 1;
@@ -598,7 +598,7 @@ TEST_CASE("no message confuses the assembly of a parcel") {
   }
   CHECK(whole > 100);
   CHECK(refused > 100);
-  Assembly greedy;
+  ParcelAssembly greedy;
   for (int k = 0; k < 5; ++k) {
     Message piece;
     piece.header = header_of(MessageType::parcel, 0, 100, k);

@@ -38,6 +38,6 @@ refused "letters, digits and _.- only, not 'a b'" cluster.sh --name 'a b' status
 refused "there is no cluster 'nobodys-cluster'" cluster.sh --name nobodys-cluster exec a1 true
 
 stages=$("$repo_root/scripts/test.sh" --list | cut -d ' ' -f 1 | tr '\n' ' ')
-[[ $stages == 'packages release tests skips format scripts install kernels clang tidy asan tsan fuzz ' ]] ||
+[[ $stages == 'packages release tests skips format scripts install kernels odr clang tidy asan tsan fuzz ' ]] ||
   die "--list does not tell the stages: $stages"
 say 'ok: --list tells the stages'
