@@ -8,6 +8,8 @@
 #include <optional>
 #include <set>
 
+#include "benchmarks/elements.h"
+
 namespace tutti::bench {
 namespace {
 
@@ -108,11 +110,6 @@ int op_of(tutti_op_t op) {
   return 0;
 }
 
-bool is_floating_type(tutti_datatype_t datatype) {
-  return datatype == TUTTI_FLOAT64 || datatype == TUTTI_FLOAT32 || datatype == TUTTI_FLOAT16 ||
-         datatype == TUTTI_BFLOAT16 || datatype == TUTTI_FLOAT8_E4M3 || datatype == TUTTI_FLOAT8_E5M2;
-}
-
 std::string from_environment(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr || *value == '\0' ? "" : fmt::format("{}={} ", name, value);
@@ -210,7 +207,7 @@ std::string nccl_too_old(int version) {
 
 std::string nccl_cannot(const CollectiveInfo& collective, const Call& call) {
   if (!datatype_of(call.datatype)) return fmt::format("NCCL has no {}", tutti_datatype_name(call.datatype));
-  if (collective.has_op() && call.op == TUTTI_AVG && !is_floating_type(call.datatype))
+  if (collective.has_op() && call.op == TUTTI_AVG && !is_floating(call.datatype))
     return "NCCL's average of whole numbers is rounded in its own way";
   return {};
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 #include "benchmarks/stamp.h"
 #include "core/clock.h"
@@ -12,10 +13,6 @@
 namespace tutti::bench {
 namespace {
 
-constexpr int64_t kLeastWarmup = 5;
-constexpr int64_t kMostWarmup = 10'000;
-constexpr int64_t kLeastIterations = 20;
-constexpr int64_t kMostIterations = 100'000;
 /// Longer messages are compared whole in the first verified iteration only.
 constexpr uint64_t kOftenWhole = uint64_t{64} << 20;
 
@@ -73,11 +70,6 @@ class DeviceHarness::Measurement {
     return device_.chain == 1 || !plan_.in_place || harness_.collective_.kind == Kind::broadcast;
   }
 
-  Subject& subject_at(int64_t iteration, size_t turn) {
-    const bool reversed = iteration % 2 != 0;
-    return subjects_[reversed ? subjects_.size() - 1 - turn : turn];
-  }
-
   std::string what(const Subject& subject) const {
     return fmt::format("{} by {}", label_, subject.library->name());
   }
@@ -129,14 +121,17 @@ class DeviceHarness::Measurement {
     for (int rank = 1; rank < ranks_.size(); ++rank)
       if (ranks_.stream(rank) != ranks_.stream(0)) start.hold(ranks_.stream(rank));
   }
+  const gpu::Event& end(int rank) const { return *harness_.ends_[static_cast<size_t>(rank)]; }
+
   /// An event behind each rank's calls; the first stream goes on when all have come.
   void join() const {
-    for (int rank = ranks_.size() - 1; rank >= 0; --rank) {
-      const gpu::Event& end = *harness_.ends_[static_cast<size_t>(rank)];
-      ranks_.device(rank).make_current();
-      end.record(ranks_.stream(rank));
-      if (ranks_.stream(rank) != ranks_.stream(0)) end.hold(ranks_.stream(0));
-    }
+    for (int rank = ranks_.size() - 1; rank >= 0; --rank)
+      record_end(rank, ranks_.stream(rank) != ranks_.stream(0));
+  }
+  void record_end(int rank, bool first_waits) const {
+    ranks_.device(rank).make_current();
+    end(rank).record(ranks_.stream(rank));
+    if (first_waits) end(rank).hold(ranks_.stream(0));
   }
 
   void capture() {
@@ -167,33 +162,24 @@ class DeviceHarness::Measurement {
     gpu::Driver::get().check(static_cast<CUresult>(code), "cuGraphLaunch");
   }
 
-  /// From the start to the latest end. Events of two devices cannot be compared: there the first stream has waited for the others.
-  double elapsed(const Subject& subject) const {
-    double longest = 0;
-    for (int rank = 0; rank < ranks_.size(); ++rank) {
-      const gpu::Event& end = *harness_.ends_[static_cast<size_t>(rank)];
-      ranks_.device(rank).make_current();
-      ranks_.await(end, what(subject));
-      if (&ranks_.device(rank) == &ranks_.device(0)) longest = std::max(longest, end.since(harness_.start_));
-    }
-    return longest;
+  /// A graph ends on the first stream, when all of it has; single calls end on the stream of each rank.
+  int ends(const Subject& subject) const { return subject.graph == nullptr ? ranks_.size() : 1; }
+  bool on_first_device(int rank) const { return &ranks_.device(rank) == &ranks_.device(0); }
+
+  /// Events of two devices cannot be compared: the first stream, whose end is the last to be recorded, waits for those of other devices.
+  void record_ends(const Subject& subject) const {
+    for (int rank = ends(subject) - 1; rank >= 0; --rank) record_end(rank, !on_first_device(rank));
   }
 
-  /// Ends of ranks: of graphs and of several devices, the first stream's alone, when all others have come.
-  void record_ends(const Subject& subject) const {
-    if (subject.graph == nullptr) {
-      for (int rank = 1; rank < ranks_.size(); ++rank) {
-        const gpu::Event& end = *harness_.ends_[static_cast<size_t>(rank)];
-        ranks_.device(rank).make_current();
-        end.record(ranks_.stream(rank));
-        if (&ranks_.device(rank) != &ranks_.device(0)) end.hold(ranks_.stream(0));
-      }
+  /// From the start to the latest end.
+  double elapsed(const Subject& subject) const {
+    double longest = 0;
+    for (int rank = 0; rank < ends(subject); ++rank) {
+      ranks_.device(rank).make_current();
+      ranks_.await(end(rank), what(subject));
+      if (on_first_device(rank)) longest = std::max(longest, end(rank).since(harness_.start_));
     }
-    ranks_.device(0).make_current();
-    for (int rank = 0; rank < (subject.graph == nullptr ? 1 : ranks_.size()); ++rank) {
-      if (&ranks_.device(rank) == &ranks_.device(0))
-        harness_.ends_[static_cast<size_t>(rank)]->record(ranks_.stream(0));
-    }
+    return longest;
   }
 
   /// (time on the device, time of the host), each of one call.
@@ -226,7 +212,7 @@ class DeviceHarness::Measurement {
   void timed_rounds(int64_t first, int64_t rounds, bool keep) {
     for (int64_t i = first; i < first + rounds; ++i) {
       for (size_t turn = 0; turn < subjects_.size(); ++turn) {
-        Subject& subject = subject_at(i, turn);
+        Subject& subject = subjects_[whose_turn(i, turn, subjects_.size())];
         const auto [ns, call_ns] = timed(subject, keep && i == 0 ? Plant::timed : Plant::none);
         if (!keep) continue;
         subject.ns.push_back(ns);
@@ -263,9 +249,7 @@ class DeviceHarness::Measurement {
     device.ranks_per_gpu = device_.ranks_per_gpu;
     device.mode = device_.graph ? "graph" : device_.chain > 1 ? "chain" : "isolated";
     device.chain = device_.chain;
-    std::vector<double> sorted = subject.call_ns;
-    std::sort(sorted.begin(), sorted.end());
-    device.call_ns = percentile(sorted, 500).value_or(0);
+    device.call_ns = summarize(subject.call_ns).p50.value_or(0);
     device.settings = subject.library->settings();
     if (device_.devices.size() == 1 && harness_.copy_bandwidth_ > 0) {
       device.bound_us = least_traffic(harness_.collective_.kind, ranks_.size(), plan_.bytes, plan_.in_place) /
@@ -277,19 +261,11 @@ class DeviceHarness::Measurement {
   std::vector<Row> rows() {
     std::vector<Row> rows;
     for (Subject& subject : subjects_) {
-      Row row;
+      Row row = plan_.row(harness_.collective_, options_, ranks_.size(), std::move(subject.ns));
       row.library = subject.library->name();
       row.algorithm = subject.library->algorithm(plan_.call);
-      row.call = plan_.call;
-      row.bytes = plan_.bytes;
-      row.in_place = plan_.in_place;
-      row.ranks = ranks_.size();
-      row.bus_factor = harness_.collective_.bus_factor(ranks_.size());
-      row.verified = options_.checks > 0;
       row.wrong = subject.wrong;
       row.device = on_device(subject);
-      for (double& ns : subject.ns) ns /= 1000;
-      row.us = summarize(std::move(subject.ns));
       rows.push_back(std::move(row));
     }
     return rows;

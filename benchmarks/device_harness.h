@@ -14,13 +14,13 @@
 // every iteration. Results of timed iterations are checked where calling again gives the same result: not in a chain in place.
 #pragma once
 
-#include <string>
+#include <memory>
 #include <vector>
 
 #include "benchmarks/device_library.h"
 #include "benchmarks/device_message.h"
 #include "benchmarks/device_ranks.h"
-#include "benchmarks/harness.h"
+#include "benchmarks/row_plan.h"
 
 namespace tutti::bench {
 

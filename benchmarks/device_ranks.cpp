@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "benchmarks/harness.h"
 #include "benchmarks/verify.h"
 #include "core/clock.h"
 #include "core/units.h"
@@ -26,11 +25,9 @@ constexpr uint64_t kGraceNs = 10'000'000'000;
 DeviceRanks::DeviceRanks(const Options& options, uint64_t largest)
     : limit_ns_(options.timeout_ns == 0 ? kLimitNs : static_cast<uint64_t>(options.timeout_ns) + kGraceNs) {
   const DeviceOptions& wanted = *options.device;
-  const bool out_of_place =
-      std::find(options.placements.begin(), options.placements.end(), false) != options.placements.end();
   const size_t message = std::max<size_t>(largest, 1);
   const size_t tape = message + static_cast<size_t>(kPeriod) * kLargestElement;
-  const size_t each = (out_of_place ? 2 * message : message) + tape;
+  const size_t each = (options.has_out_of_place() ? 2 * message : message) + tape;
   const auto from = wanted.registered ? gpu::Memory::From::tutti : gpu::Memory::From::driver;
   for (const int ordinal : wanted.devices) {
     devices_.push_back(std::make_unique<gpu::Device>(ordinal));
@@ -45,7 +42,7 @@ DeviceRanks::DeviceRanks(const Options& options, uint64_t largest)
       if (!wanted.one_stream || streams_.empty()) streams_.push_back(std::make_unique<gpu::Stream>());
       places_.push_back({.device = &device,
                          .stream = streams_.back()->get(),
-                         .send = gpu::Memory(device, out_of_place ? message : 0, from),
+                         .send = gpu::Memory(device, options.has_out_of_place() ? message : 0, from),
                          .recv = gpu::Memory(device, message, from),
                          .tape = gpu::Memory(device, tape),
                          .settled = std::make_unique<gpu::Event>()});

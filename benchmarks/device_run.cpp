@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstdlib>
 
 #include "benchmarks/baseline_nccl.h"
@@ -30,8 +29,8 @@ class DeviceRun {
       : collective_(collective),
         options_(options),
         plans_(plans_of(collective, options)),
-        report_(collective, options, options.device->baseline_nccl),
-        ranks_(options, largest(plans_)),
+        report_(collective, options, true),
+        ranks_(options, longest(plans_)),
         tutti_(collective, ranks_.ordinals(), options.algorithm, options.timeout_ns),
         machine_(describe_machine(ranks_.size(), argc, argv)) {
     Gpu gpu;
@@ -49,7 +48,8 @@ class DeviceRun {
     report_.header(machine_);
     if (!no_nccl_.empty()) report_.remark(fmt::format("no rows of nccl: {}", no_nccl_));
     Progress progress(true, plans_.size());
-    for (size_t i = 0; i < plans_.size() && !interrupted(); ++i) {
+    bool stopped = false;
+    for (size_t i = 0; i < plans_.size() && !stopped; ++i) {
       progress.at(i, plans_[i].label(collective_));
       std::vector<DeviceLibrary*> libraries{&tutti_};
       const std::string why_not = why_no_baseline(plans_[i]);
@@ -58,17 +58,12 @@ class DeviceRun {
       rows.front().no_baseline = why_not;
       progress.clear();
       report_.keep(rows);
+      stopped = interrupted();
     }
-    return report_.finish(machine_, plans_.size());
+    return report_.finish(machine_, plans_.size(), stopped);
   }
 
  private:
-  static uint64_t largest(const std::vector<RowPlan>& plans) {
-    uint64_t bytes = 0;
-    for (const RowPlan& plan : plans) bytes = std::max(bytes, plan.bytes);
-    return bytes;
-  }
-
   void load_nccl() {
     try {
       NcclOnDevice nccl =
@@ -84,8 +79,7 @@ class DeviceRun {
     if (!options_.device->baseline_nccl) return {};
     if (nccl_ == nullptr) return no_nccl_;
     std::string why = nccl_cannot(collective_, plan.call);
-    if (!why.empty() && why != said_) report_.remark(fmt::format("no row of nccl: {}", why));
-    said_ = why;
+    report_.no_row_of("nccl", why);
     return why;
   }
 
@@ -98,7 +92,6 @@ class DeviceRun {
   Machine machine_;
   std::unique_ptr<DeviceLibrary> nccl_;
   std::string no_nccl_;
-  std::string said_;
 };
 
 }  // namespace

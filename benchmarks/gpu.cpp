@@ -12,6 +12,8 @@
 #include <string_view>
 #include <type_traits>
 
+#include "benchmarks/options.h"
+
 namespace tutti::bench::gpu {
 namespace {
 
@@ -76,10 +78,9 @@ Device::Device(int ordinal) : ordinal_(ordinal) {
   const Driver& driver = Driver::get();
   int devices = 0;
   driver.check(driver.cuDeviceGetCount(&devices), "cuDeviceGetCount");
-  if (ordinal >= devices) {
-    throw std::runtime_error(
+  if (ordinal >= devices)
+    throw UsageError(
         fmt::format("--devices: device {} does not exist; this machine has {}", ordinal, devices));
-  }
   driver.check(driver.cuDeviceGet(&device_, ordinal), "cuDeviceGet");
   std::array<char, 256> name{};
   driver.check(driver.cuDeviceGetName(name.data(), name.size(), device_), "cuDeviceGetName");
@@ -106,7 +107,7 @@ size_t Device::free_bytes() const {
 
 // ---- Memory ----
 
-Memory::Memory(const Device& device, size_t bytes, From from) : bytes_(bytes), from_(from) {
+Memory::Memory(const Device& device, size_t bytes, From from) : from_(from) {
   if (bytes == 0) return;
   device.make_current();
   if (from == From::driver) {

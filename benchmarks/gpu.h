@@ -54,23 +54,15 @@ class Memory {
 
   Memory() = default;
   Memory(const Device& device, size_t bytes, From from = From::driver);
-  Memory(Memory&& other) noexcept
-      : address_(std::exchange(other.address_, 0)), bytes_(other.bytes_), from_(other.from_) {}
-  Memory& operator=(Memory&& other) noexcept {
-    std::swap(address_, other.address_);
-    std::swap(bytes_, other.bytes_);
-    std::swap(from_, other.from_);
-    return *this;
-  }
+  Memory(Memory&& other) noexcept : address_(std::exchange(other.address_, 0)), from_(other.from_) {}
+  Memory& operator=(Memory&&) = delete;
   ~Memory();
 
   CUdeviceptr address() const { return address_; }
-  size_t bytes() const { return bytes_; }
   void* pointer() const { return reinterpret_cast<void*>(address_); }  // NOLINT(performance-no-int-to-ptr)
 
  private:
   CUdeviceptr address_ = 0;
-  size_t bytes_ = 0;
   From from_ = From::driver;
 };
 

@@ -6,23 +6,13 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 #include "benchmarks/stamp.h"
 #include "core/clock.h"
-#include "core/units.h"
 
 namespace tutti::bench {
 namespace {
-
-// How many iterations there are where the user does not say.
-constexpr int64_t kLeastWarmup = 5;
-constexpr int64_t kMostWarmup = 10'000;
-constexpr int64_t kLeastIterations = 20;
-constexpr int64_t kMostIterations = 100'000;
-
-bool needs_send(const Options& options) {
-  return std::find(options.placements.begin(), options.placements.end(), false) != options.placements.end();
-}
 
 /// A random time up to 50 us that differs between ranks and iterations; in every fourth iteration all arrive at once.
 void arrive_late(int rank, uint64_t generation) {
@@ -35,36 +25,6 @@ void arrive_late(int rank, uint64_t generation) {
 }
 
 }  // namespace
-
-std::string RowPlan::label(const CollectiveInfo& collective) const {
-  return fmt::format("{} of {} {}, {}{}, {} place", collective.name, format_size(bytes),
-                     tutti_datatype_name(call.datatype), collective.has_op() ? "" : "root ",
-                     collective.has_op() ? tutti_op_name(call.op) : std::to_string(call.root),
-                     in_place ? "in" : "out of");
-}
-
-std::vector<RowPlan> plan_rows(const CollectiveInfo& collective, const Options& options,
-                               const std::vector<int>& roots) {
-  const std::vector<tutti_op_t> ops = collective.has_op() ? options.ops : std::vector<tutti_op_t>{TUTTI_SUM};
-  std::vector<RowPlan> plans;
-  for (const tutti_datatype_t datatype : options.datatypes) {
-    const uint64_t element = tutti_datatype_size(datatype);
-    for (const tutti_op_t op : ops) {
-      for (const int root : roots) {
-        for (const uint64_t size : options.sizes) {
-          // Whole elements, and at least one where any bytes were asked for.
-          const uint64_t count = size == 0 ? 0 : std::max<uint64_t>(size / element, 1);
-          for (const bool in_place : options.placements) {
-            const Call call{
-                .count = static_cast<int64_t>(count), .datatype = datatype, .op = op, .root = root};
-            plans.push_back({call, count * element, in_place});
-          }
-        }
-      }
-    }
-  }
-  return plans;
-}
 
 /// A library and what was measured of it.
 struct Harness::Subject {
@@ -110,11 +70,6 @@ class Harness::Measurement {
     return call;
   }
 
-  Subject& subject_at(int64_t iteration, size_t turn) {
-    const bool reversed = iteration % 2 != 0;
-    return subjects_[reversed ? subjects_.size() - 1 - turn : turn];
-  }
-
   /// Only the first library's result is spoiled, on the last rank, so that one element is wrong.
   bool plants_here(const Subject& subject, Plant plant) const {
     return plant != Plant::none && plant == options_.plant_error && &subject == subjects_.data() &&
@@ -156,7 +111,7 @@ class Harness::Measurement {
   void timed_rounds(int64_t first, int64_t rounds, bool keep) {
     for (int64_t i = first; i < first + rounds; ++i) {
       for (size_t turn = 0; turn < subjects_.size(); ++turn) {
-        Subject& subject = subject_at(i, turn);
+        Subject& subject = subjects_[whose_turn(i, turn, subjects_.size())];
         const double ns = timed(subject, keep && i == 0 ? Plant::timed : Plant::none);
         if (keep) subject.ns[static_cast<size_t>(i)] = ns;
       }
@@ -206,20 +161,12 @@ class Harness::Measurement {
   std::vector<Row> rows() {
     std::vector<Row> rows;
     for (Subject& subject : subjects_) {
-      Row row;
+      world_.max(std::span<double>(subject.ns));
+      Row row = plan_.row(harness_.collective_, options_, world_.size(), std::move(subject.ns));
       row.library = subject.library->name();
       row.algorithm = subject.library->algorithm(call_);
-      row.call = plan_.call;
-      row.bytes = plan_.bytes;
-      row.in_place = plan_.in_place;
-      row.ranks = world_.size();
       row.nodes = world_.nodes();
-      row.bus_factor = harness_.collective_.bus_factor(world_.size());
-      row.verified = options_.checks > 0;
       row.wrong = world_.sum(subject.wrong);
-      world_.max(std::span<double>(subject.ns));
-      for (double& ns : subject.ns) ns /= 1000;
-      row.us = summarize(std::move(subject.ns));
       rows.push_back(std::move(row));
     }
     return rows;
@@ -239,12 +186,12 @@ Harness::Harness(World& world, const CollectiveInfo& collective, const Options& 
       collective_(collective),
       options_(options),
       recv_(largest),
-      send_(needs_send(options) ? largest : 0) {
+      send_(options.has_out_of_place() ? largest : 0) {
   calibrate_ticks();
 }
 
 uint64_t Harness::memory_needed(const Options& options, uint64_t largest) {
-  return needs_send(options) ? 2 * largest : largest;
+  return options.has_out_of_place() ? 2 * largest : largest;
 }
 
 std::vector<Row> Harness::measure(const RowPlan& plan, const std::vector<Library*>& libraries) {

@@ -11,29 +11,14 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "benchmarks/launcher.h"
 #include "benchmarks/library.h"
 #include "benchmarks/message.h"
-#include "benchmarks/options.h"
-#include "benchmarks/output.h"
+#include "benchmarks/row_plan.h"
 
 namespace tutti::bench {
-
-/// What one row, or one pair of rows with a baseline, is about.
-struct RowPlan {
-  Call call;  // without its buffers
-  uint64_t bytes = 0;
-  bool in_place = false;
-
-  std::string label(const CollectiveInfo& collective) const;
-};
-
-/// All rows in the order of the table.
-std::vector<RowPlan> plan_rows(const CollectiveInfo& collective, const Options& options,
-                               const std::vector<int>& roots);
 
 class Harness {
  public:

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <optional>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -29,6 +30,15 @@ volatile sig_atomic_t interrupt_flag = 0;
 
 extern "C" void on_interrupt(int) {
   interrupt_flag = 1;
+}
+
+/// Where no parent does it: the second Ctrl-C ends the process. SIGTERM may come twice for one (timeout sends it to the group as well).
+extern "C" void on_interrupt_alone(int signal) {
+  if (interrupt_flag != 0 && signal == SIGINT) ::_exit(130);
+  if (interrupt_flag != 0) return;
+  interrupt_flag = 1;
+  constexpr std::string_view kText = "stopping after this row; once more to stop at once\n";
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kText.data(), kText.size());
 }
 
 /// Blocks the signals that the parent waits for; ranks restore the mask.
@@ -135,7 +145,7 @@ LocalRank start_local_ranks(const char* program, int ranks) {
     if (pid == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       if (::getppid() != parent) std::_Exit(1);  // it died before the line above
-      handle_interrupts();
+      handle_interrupts(false);
       return {.rank = rank};
     }
     if (pid < 0) {
@@ -152,9 +162,9 @@ bool interrupted() {
   return interrupt_flag != 0;
 }
 
-void handle_interrupts() {
+void handle_interrupts(bool is_alone) {
   struct sigaction action {};
-  action.sa_handler = on_interrupt;
+  action.sa_handler = is_alone ? on_interrupt_alone : on_interrupt;
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);

@@ -21,6 +21,7 @@ LocalRank start_local_ranks(const char* program, int ranks);
 
 /// True from the first SIGINT or SIGTERM on, once handle_interrupts() was called.
 bool interrupted();
-void handle_interrupts();
+/// A process that is alone, that is without a parent or launcher that watches it, is ended by the second SIGINT.
+void handle_interrupts(bool is_alone);
 
 }  // namespace tutti::bench

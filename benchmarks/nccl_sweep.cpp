@@ -72,11 +72,11 @@ std::string content(const std::string& path) {
 }
 
 std::string last_line(const std::string& text) {
-  const size_t end = text.find_last_not_of('\n');
-  if (end == std::string::npos) return "no reason is given";
-  const size_t start = text.rfind('\n', end);
-  return text.substr(start == std::string::npos ? 0 : start + 1,
-                     end - (start == std::string::npos ? 0 : start + 1) + 1);
+  const size_t last = text.find_last_not_of('\n');
+  if (last == std::string::npos) return "no reason is given";
+  const size_t newline = text.rfind('\n', last);
+  const size_t first = newline == std::string::npos ? 0 : newline + 1;
+  return text.substr(first, last + 1 - first);
 }
 
 /// What the child does: never returns.
@@ -126,7 +126,8 @@ std::vector<std::string> sweep_arguments(const std::vector<std::string>& argumen
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
     if (argument == "--json") ++i;
-    if (argument == "--json" || argument.starts_with("--json=") || argument == "--nccl-sweep") continue;
+    if (argument == "--json" || argument.starts_with("--json=") || argument.starts_with("--nccl-sweep"))
+      continue;
     kept.push_back(argument);
   }
   kept.insert(kept.end(), {"--json", json});
@@ -172,10 +173,11 @@ int sweep_nccl(const CollectiveInfo& collective, const Options& options, int arg
     keep_best(best, pairs);
     if (results.gpu) machine.gpu = results.gpu;
   }
-  if (best.empty()) throw std::runtime_error("--nccl-sweep: no setting of NCCL could be measured");
+  if (best.empty() && !interrupted())
+    throw std::runtime_error("--nccl-sweep: no setting of NCCL could be measured");
   report.header(machine);
   for (const Pair& pair : best) report.keep(pair);
-  return report.finish(machine, planned);
+  return report.finish(machine, planned, interrupted());
 }
 
 }  // namespace tutti::bench

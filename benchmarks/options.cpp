@@ -430,6 +430,10 @@ std::string footer(const CollectiveInfo& collective) {
 
 }  // namespace
 
+bool Options::has_out_of_place() const {
+  return std::find(placements.begin(), placements.end(), false) != placements.end();
+}
+
 std::string library_version() {
   const int version = tutti_version();
   return fmt::format("{}.{}.{}", version / 10'000, version / 100 % 100, version % 100);

@@ -61,6 +61,9 @@ struct Options {
   std::string json;                     // empty: none
   Plant plant_error = Plant::none;
   std::optional<int> plant_death;  // this rank kills itself before the second row
+
+  /// Whether a row has a send buffer of its own.
+  bool has_out_of_place() const;
 };
 
 struct ParsedOptions {

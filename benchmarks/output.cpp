@@ -13,6 +13,7 @@
 #include <system_error>
 #include <utility>
 
+#include "benchmarks/options.h"
 #include "core/clock.h"
 #include "core/units.h"
 
@@ -57,8 +58,8 @@ void Table::header(const Machine& machine) const {
     fmt::print("# {}; OMPI_MCA_mpi_yield_when_idle is {}\n", machine.mpi,
                machine.mpi_yields.empty() ? "not set" : machine.mpi_yields);
   }
-  with_device_ = machine.gpu.has_value();
-  if (with_device_) {
+  const bool with_device = machine.gpu.has_value();
+  if (with_device) {
     const Gpu& gpu = *machine.gpu;
     fmt::print(
         "# {} x {}, driver for CUDA {}, copies {} GB/s read and written, at most {} blocks a rank{}{}\n",
@@ -69,7 +70,7 @@ void Table::header(const Machine& machine) const {
         "# more ranks than cores: ranks wait for each other's turns, so times are longer and vary more\n");
   }
   fmt::print("# {}\n",
-             with_device_
+             with_device
                  ? "times in us by CUDA events, of one call: from its start to the end of its last rank"
                  : "times in us: maximum over ranks of (exit - own entry) after a barrier, percentiles over "
                    "iterations");
@@ -78,7 +79,7 @@ void Table::header(const Machine& machine) const {
   if (with_library_) fmt::print(" {:>7}", "library");
   fmt::print(" {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6}", "p50", "p90", "p99", "p99.9", "max", "algbw",
              "busbw", "#wrong");
-  if (with_device_) fmt::print(" {:>8} {:>9} {:>6} {:>8}", "mode", "bound", "bound%", "call_ns");
+  if (with_device) fmt::print(" {:>8} {:>9} {:>6} {:>8}", "mode", "bound", "bound%", "call_ns");
   fmt::print("\n");
   flush_table();
 }
@@ -93,13 +94,12 @@ void Table::row(const Row& row) const {
              microseconds(row.us.p90), microseconds(row.us.p99), microseconds(row.us.p999),
              microseconds(row.us.max), gigabytes(row.algbw()), gigabytes(row.busbw()),
              row.verified ? std::to_string(row.wrong) : "-");
-  if (with_device_) device_columns(row);
+  if (row.device) device_columns(row);
   fmt::print("\n");
   flush_table();
 }
 
-void Table::device_columns(const Row& row) const {
-  if (!row.device) return;
+void Table::device_columns(const Row& row) {
   const std::optional<double> reached = row.bound_fraction();
   fmt::print(" {:>8} {:>9} {:>6} {:>8.0f}", row.device->mode, microseconds(row.device->bound_us),
              reached ? fmt::format("{:.1f}", 100 * *reached) : "-", row.device->call_ns);
@@ -219,12 +219,13 @@ ResultFile::ResultFile(const std::string& path)
   constexpr off_t kReserved = 1 << 20;
   struct stat status {};
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
-    throw std::runtime_error(fmt::format("--json: {} is not a regular file", printable(path)));
+    throw UsageError(fmt::format("--json: {} is not a regular file", printable(path)));
   }
   fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (fd_ < 0) fail("cannot be created", errno);
+  if (fd_ < 0) throw UsageError(give_up("cannot be created", errno));
   const int error = ::posix_fallocate(fd_, 0, kReserved);
-  if (error != 0 && error != EOPNOTSUPP && error != EINVAL) fail("cannot be written", error);
+  if (error != 0 && error != EOPNOTSUPP && error != EINVAL)
+    throw UsageError(give_up("cannot be written", error));
 }
 
 ResultFile::~ResultFile() {
@@ -233,25 +234,25 @@ ResultFile::~ResultFile() {
   ::unlink(temporary_.c_str());
 }
 
-void ResultFile::fail(const char* what, int error) {
+std::string ResultFile::give_up(const char* what, int error) {
   if (fd_ >= 0) {
     ::close(std::exchange(fd_, -1));
     ::unlink(temporary_.c_str());
   }
-  throw std::runtime_error(
-      fmt::format("--json: {} {}: {}", printable(path_), what, std::generic_category().message(error)));
+  return fmt::format("--json: {} {}: {}", printable(path_), what, std::generic_category().message(error));
 }
 
 void ResultFile::finish(const std::string& text) {
   for (size_t written = 0; written < text.size();) {
     const ssize_t now = ::write(fd_, text.data() + written, text.size() - written);
     if (now < 0 && errno == EINTR) continue;
-    if (now <= 0) fail("cannot be written", errno);
+    if (now <= 0) throw std::runtime_error(give_up("cannot be written", errno));
     written += static_cast<size_t>(now);
   }
   if (::ftruncate(fd_, static_cast<off_t>(text.size())) != 0 || ::fsync(fd_) != 0)
-    fail("cannot be written", errno);
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot be put in place", errno);
+    throw std::runtime_error(give_up("cannot be written", errno));
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0)
+    throw std::runtime_error(give_up("cannot be put in place", errno));
   ::close(std::exchange(fd_, -1));
 }
 

@@ -59,11 +59,10 @@ class Table {
   void remark(const std::string& text) const;
 
  private:
-  void device_columns(const Row& row) const;
+  static void device_columns(const Row& row);
 
   const CollectiveInfo& collective_;
   bool with_library_;
-  mutable bool with_device_ = false;  // from the header on
 };
 
 /// The text of a result file.
@@ -71,18 +70,21 @@ std::string to_json(const CollectiveInfo& collective, const Machine& machine, co
                     bool was_interrupted);
 
 /// A result file, which appears whole or not at all. Its space is taken when it is opened, so that a directory that
-/// does not exist or a disk that is full is known before the run. Throws std::runtime_error.
+/// does not exist or a disk that is full is known before the run.
 class ResultFile {
  public:
+  /// Throws UsageError where the file cannot be.
   explicit ResultFile(const std::string& path);
   ~ResultFile();
   ResultFile(const ResultFile&) = delete;
   ResultFile& operator=(const ResultFile&) = delete;
 
+  /// Throws std::runtime_error where the text cannot be written.
   void finish(const std::string& text);
 
  private:
-  [[noreturn]] void fail(const char* what, int error);
+  /// Leaves nothing behind; what to say of it.
+  std::string give_up(const char* what, int error);
 
   std::string path_;
   std::string temporary_;

@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 #include <signal.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <memory>
@@ -22,6 +21,7 @@
 #include "benchmarks/local_ranks.h"
 #include "benchmarks/machine.h"
 #include "benchmarks/mpi_session.h"
+#include "benchmarks/report.h"
 #include "core/units.h"
 
 namespace tutti::bench {
@@ -29,7 +29,6 @@ namespace {
 
 constexpr int kWrong = 1;
 constexpr int kUsage = 2;
-constexpr int kInterrupted = 130;
 constexpr int kDefaultLocalRanks = 2;
 
 void check_launch(const Options& options, Launch launch) {
@@ -53,30 +52,28 @@ class Run {
         options_(options),
         world_(world),
         machine_(machine),
-        table_(collective, options.baseline_mpi),
-        plans_(plan_rows(collective, options, roots_for(options, world.size()))) {
-    for (const RowPlan& plan : plans_) largest_ = std::max(largest_, plan.bytes);
-  }
+        plans_(plan_rows(collective, options, roots_for(options, world.size()))),
+        largest_(longest(plans_)) {}
 
   int all_rows() {
-    if (!memory_suffices() || !open_file()) return kUsage;
+    if (!memory_suffices() || !open_report()) return kUsage;
     Harness harness(world_, collective_, options_, largest_);
     const auto tutti = make_tutti_library(collective_, world_.measured());
     const auto baseline = options_.baseline_mpi ? make_mpi_library(collective_) : nullptr;
-    if (is_first()) table_.header(machine_);
+    report_->header(machine_);
     Progress progress(is_first(), plans_.size());
-    for (size_t i = 0; i < plans_.size() && !stopped_; ++i) {
+    bool stopped = false;
+    for (size_t i = 0; i < plans_.size() && !stopped; ++i) {
       progress.at(i, plans_[i].label(collective_));
       if (i == 1 && options_.plant_death == world_.rank()) ::raise(SIGKILL);
       std::vector<Library*> libraries{tutti.get()};
       if (baseline && mpi_can(plans_[i])) libraries.push_back(baseline.get());
       const std::vector<Row> rows = harness.measure(plans_[i], libraries);
       progress.clear();
-      keep(rows);
-      ++measured_;
-      stopped_ = world_.any(interrupted());
+      report_->keep(rows);
+      stopped = world_.any(interrupted());
     }
-    return finish();
+    return report_->finish(machine_, plans_.size(), stopped);
   }
 
  private:
@@ -95,63 +92,29 @@ class Run {
     return !world_.any(too_much);
   }
 
-  bool open_file() {
-    bool failed = false;
-    if (is_first() && !options_.json.empty()) {
-      try {
-        file_.emplace(options_.json);
-      } catch (const std::runtime_error& error) {
-        complain(error.what());
-        failed = true;
-      }
+  /// The first rank alone opens the file: all learn whether it could.
+  bool open_report() {
+    try {
+      report_.emplace(collective_, options_, is_first());
+    } catch (const UsageError& error) {
+      complain(error.what());
     }
-    return !world_.any(failed);
+    return !world_.any(!report_);
   }
 
-  /// Says once why a type or operator has no row of the baseline.
   bool mpi_can(const RowPlan& plan) {
     const std::string why = mpi_cannot(collective_, plan.call);
-    if (is_first() && !why.empty() && why != said_) table_.remark(fmt::format("no row of mpi: {}", why));
-    said_ = why;
+    report_->no_row_of("mpi", why);
     return why.empty();
-  }
-
-  void keep(const std::vector<Row>& rows) {
-    for (const Row& row : rows) {
-      wrong_ += row.wrong;
-      if (is_first()) table_.row(row);
-    }
-    if (is_first() && rows.size() > 1) table_.ratio(rows[0], rows[1]);
-    rows_.insert(rows_.end(), rows.begin(), rows.end());
-  }
-
-  int finish() {
-    if (is_first()) {
-      if (stopped_) table_.remark(fmt::format("interrupted after {} of {} rows", measured_, plans_.size()));
-      if (options_.checks == 0) {
-        table_.remark("results were not verified (--check 0)");
-      } else {
-        table_.remark(fmt::format("wrong elements: {}", wrong_));
-      }
-      if (file_) file_->finish(to_json(collective_, machine_, rows_, stopped_));
-    }
-    if (wrong_ != 0) return kWrong;
-    return stopped_ ? kInterrupted : 0;
   }
 
   const CollectiveInfo& collective_;
   const Options& options_;
   World& world_;
   const Machine& machine_;
-  Table table_;
   std::vector<RowPlan> plans_;
-  std::optional<ResultFile> file_;
-  std::vector<Row> rows_;
-  std::string said_;
-  uint64_t largest_ = 0;
-  size_t measured_ = 0;  // rows of the plan; with a baseline each gives two results
-  int64_t wrong_ = 0;
-  bool stopped_ = false;
+  uint64_t largest_;
+  std::optional<Report> report_;
 };
 
 /// One process of the program.
@@ -190,7 +153,7 @@ class Process {
       return parsed.exit_code;
     }
     check_launch(*parsed.options, started_.launch);
-    handle_interrupts();
+    handle_interrupts(parsed.options->device.has_value());
     if (parsed.options->device) return run_on_device(collective_, *parsed.options, argc_, argv_);
     if (started_.launch == Launch::local) return local(*parsed.options);
     World world = mpi_ ? join_mpi(*mpi_, *parsed.options) : join_environment(*parsed.options);

@@ -1,6 +1,8 @@
 // What becomes of the rows of a run: the table, the result file, and the exit status.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,46 +14,30 @@ namespace tutti::bench {
 
 class Report {
  public:
-  /// Opens the result file. Throws std::runtime_error where that cannot be.
-  Report(const CollectiveInfo& collective, const Options& options, bool with_library)
-      : collective_(collective), options_(options), table_(collective, with_library) {
-    if (!options.json.empty()) file_.emplace(options.json);
-  }
+  /// Of the one that is `first` among the ranks people and programs get something; the others keep count. Opens the result file; throws
+  /// UsageError where that cannot be.
+  Report(const CollectiveInfo& collective, const Options& options, bool first);
 
-  void header(const Machine& machine) { table_.header(machine); }
-  void remark(const std::string& text) { table_.remark(text); }
+  void header(const Machine& machine) const;
+  void remark(const std::string& text) const;
+  /// Says once why rows have no baseline; nothing for an empty `why`.
+  void no_row_of(const char* library, const std::string& why);
 
   /// Tutti's row and the baselines' beside it.
-  void keep(const std::vector<Row>& rows) {
-    for (const Row& row : rows) {
-      wrong_ += row.wrong;
-      table_.row(row);
-    }
-    if (rows.size() > 1) table_.ratio(rows[0], rows[1]);
-    rows_.insert(rows_.end(), rows.begin(), rows.end());
-    ++measured_;
-  }
+  void keep(const std::vector<Row>& rows);
 
-  /// 0: all results are right; 1: one is wrong; 130: not all `planned` rows are there, because of an interruption.
-  int finish(const Machine& machine, size_t planned) {
-    const bool stopped = measured_ < planned;
-    if (stopped)
-      table_.remark("interrupted after " + std::to_string(measured_) + " of " + std::to_string(planned) +
-                    " rows");
-    table_.remark(options_.checks == 0 ? "results were not verified (--check 0)"
-                                       : "wrong elements: " + std::to_string(wrong_));
-    if (file_) file_->finish(to_json(collective_, machine, rows_, stopped));
-    if (wrong_ != 0) return 1;
-    return stopped ? 130 : 0;
-  }
+  /// The exit status: 0 all results are right, 1 one is wrong, 130 the run was interrupted.
+  int finish(const Machine& machine, size_t planned, bool was_interrupted);
 
  private:
   const CollectiveInfo& collective_;
   const Options& options_;
+  bool first_;
   Table table_;
   std::optional<ResultFile> file_;
   std::vector<Row> rows_;
-  size_t measured_ = 0;
+  std::string said_;
+  size_t measured_ = 0;  // rows of the plan; with a baseline each gives two results
   int64_t wrong_ = 0;
 };
 

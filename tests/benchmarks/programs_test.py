@@ -413,10 +413,10 @@ class Device(Case):
 
     def test_what_cannot_be(self):
         for arguments, status, text in (
-            (("--devices", "99"), 1, "device 99 does not exist"),
+            (("--devices", "99"), 2, "device 99 does not exist"),
             (("-b", "64G", "-e", "64G", "--ranks-per-gpu", "8"), 2, "--maxbytes"),
             (("--algorithm", "nonsense"), 2, "--algorithm"),
-            (("--json", "/nonexistent/x.json"), 1, "No such file"),
+            (("--json", "/nonexistent/x.json"), 2, "No such file"),
         ):
             with self.subTest(arguments=arguments):
                 result = run("allreduce_bench", "--memory", "device", "-e", "8", *arguments, **self.driver)

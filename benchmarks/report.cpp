@@ -1,0 +1,54 @@
+// One rank prints and writes, all count.
+#include "benchmarks/report.h"
+
+#include <fmt/format.h>
+
+namespace tutti::bench {
+namespace {
+
+constexpr int kWrong = 1;
+constexpr int kInterrupted = 130;
+
+bool has_baseline(const Options& options) {
+  return options.baseline_mpi || (options.device && options.device->baseline_nccl);
+}
+
+}  // namespace
+
+Report::Report(const CollectiveInfo& collective, const Options& options, bool first)
+    : collective_(collective), options_(options), first_(first), table_(collective, has_baseline(options)) {
+  if (first && !options.json.empty()) file_.emplace(options.json);
+}
+
+void Report::header(const Machine& machine) const {
+  if (first_) table_.header(machine);
+}
+
+void Report::remark(const std::string& text) const {
+  if (first_) table_.remark(text);
+}
+
+void Report::no_row_of(const char* library, const std::string& why) {
+  if (!why.empty() && why != said_) remark(fmt::format("no row of {}: {}", library, why));
+  said_ = why;
+}
+
+void Report::keep(const std::vector<Row>& rows) {
+  ++measured_;
+  for (const Row& row : rows) wrong_ += row.wrong;
+  if (!first_) return;
+  for (const Row& row : rows) table_.row(row);
+  if (rows.size() > 1) table_.ratio(rows[0], rows[1]);
+  rows_.insert(rows_.end(), rows.begin(), rows.end());
+}
+
+int Report::finish(const Machine& machine, size_t planned, bool was_interrupted) {
+  if (was_interrupted) remark(fmt::format("interrupted after {} of {} rows", measured_, planned));
+  remark(options_.checks == 0 ? "results were not verified (--check 0)"
+                              : fmt::format("wrong elements: {}", wrong_));
+  if (file_) file_->finish(to_json(collective_, machine, rows_, was_interrupted));
+  if (wrong_ != 0) return kWrong;
+  return was_interrupted ? kInterrupted : 0;
+}
+
+}  // namespace tutti::bench
