@@ -168,12 +168,8 @@ CUresult Device::attributes(CUdeviceptr pointer, size_t count, const CUpointer_a
                                           const_cast<CUpointer_attribute*>(which), const_cast<void**>(values),
                                           pointer);
   };
-  if (const CUresult result = ask(); result != CUDA_ERROR_INVALID_CONTEXT) return result;
-  if (const CUresult pushed = driver_.cuCtxPushCurrent(context_); pushed != CUDA_SUCCESS) return pushed;
   const CUresult result = ask();
-  CUcontext popped = nullptr;
-  driver_.cuCtxPopCurrent(&popped);
-  return result;
+  return result == CUDA_ERROR_INVALID_CONTEXT ? in_context(ask) : result;
 }
 
 ContextGuard::ContextGuard(const Device& device) : driver_(device.driver()) {

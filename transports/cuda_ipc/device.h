@@ -79,6 +79,17 @@ class Device {
   /// for the device itself, is no error.
   void enable_access(const Device& peer) const;
 
+  /// Runs `call`, which gives a CUresult, in the device's context; where the context is gone, it is not called. Throws nothing: for
+  /// destructors and the data path. Elsewhere a ContextGuard does it.
+  template <typename Call>
+  CUresult in_context(Call&& call) const noexcept {
+    if (const CUresult pushed = driver_.cuCtxPushCurrent(context_); pushed != CUDA_SUCCESS) return pushed;
+    const CUresult result = call();
+    CUcontext popped = nullptr;
+    driver_.cuCtxPopCurrent(&popped);
+    return result;
+  }
+
   /// cuPointerGetAttributes: all in one call, which needs no context of the thread and does not synchronise. A pointer that CUDA
   /// does not know is no error; its values are zero.
   template <size_t N>

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "transports/cuda_ipc/virtual_range.h"
 
 namespace tutti::cuda {
 namespace {
@@ -52,14 +53,44 @@ CUdeviceptr device_address_of(const Device& device, void* host) {
   return address;
 }
 
-/// What a destructor does: nothing where the device's context is gone, and no error.
-template <typename Call>
-void in_context(const Device& device, Call&& call) noexcept {
-  const Driver& driver = device.driver();
-  if (driver.cuCtxPushCurrent(device.context()) != CUDA_SUCCESS) return;
-  call(driver);
-  CUcontext popped = nullptr;
-  driver.cuCtxPopCurrent(&popped);
+/// What `free(driver, memory)` gives back, in the device's context, once nobody has it any more.
+template <typename Free>
+std::shared_ptr<void> owned(const DevicePtr& device, void* memory, Free free) {
+  return {memory,
+          [device, free](void* last) { device->in_context([&] { return free(device->driver(), last); }); }};
+}
+
+/// Null where the device has no virtual memory, or not with the properties needed.
+std::shared_ptr<void> create_virtual(const DevicePtr& device, size_t bytes,
+                                     std::span<const DevicePtr> peers) {
+  const Driver& driver = device->driver();
+  if (!device->facts().virtual_memory) return nullptr;
+  const CUmemAllocationProp properties = properties_on(device->facts());
+  size_t granularity = 0;
+  driver.check(
+      driver.cuMemGetAllocationGranularity(&granularity, &properties, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED),
+      "cuMemGetAllocationGranularity");
+  if (bytes > SIZE_MAX - granularity)
+    raise(Result::invalid_argument, "{} bytes of device memory are too many", bytes);
+  const size_t rounded = (bytes + granularity - 1) / granularity * granularity;
+  CUmemGenericAllocationHandle handle{};
+  const CUresult created = driver.cuMemCreate(&handle, rounded, &properties, 0);
+  if (created == CUDA_ERROR_NOT_SUPPORTED || created == CUDA_ERROR_NOT_PERMITTED) return nullptr;
+  driver.check(created, fmt::format("cuMemCreate of {} bytes on CUDA device {}", rounded, device->ordinal()));
+  const PhysicalMemory memory(driver, handle);
+  const auto range = std::make_shared<VirtualRange>(device, rounded);
+  range->append(memory, rounded, peers);
+  return {range, pointer_to(range->address())};
+}
+
+std::shared_ptr<void> allocate(const DevicePtr& device, size_t bytes, std::span<const DevicePtr> peers) {
+  const Driver& driver = device->driver();
+  for (const DevicePtr& peer : peers) peer->enable_access(*device);
+  CUdeviceptr address = 0;
+  driver.check(driver.cuMemAlloc(&address, bytes),
+               fmt::format("cuMemAlloc of {} bytes on CUDA device {}", bytes, device->ordinal()));
+  return owned(device, pointer_to(address),
+               [](const Driver& with, void* memory) { return with.cuMemFree(number_of(memory)); });
 }
 
 }  // namespace
@@ -95,55 +126,8 @@ DeviceMemory::DeviceMemory(DevicePtr device, size_t bytes, std::span<const Devic
   if (bytes == 0)
     raise(Result::invalid_argument, "0 bytes of device memory were asked for; expected 1 or more");
   const ContextGuard context(*device_);
-  if (!create_virtual(peers)) allocate(peers);
-}
-
-/// False where the device has no virtual memory, or not with the properties needed.
-bool DeviceMemory::create_virtual(std::span<const DevicePtr> peers) {
-  const Driver& driver = device_->driver();
-  if (!device_->facts().virtual_memory) return false;
-  const CUmemAllocationProp properties = properties_on(device_->facts());
-  size_t granularity = 0;
-  driver.check(
-      driver.cuMemGetAllocationGranularity(&granularity, &properties, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED),
-      "cuMemGetAllocationGranularity");
-  if (size_ > SIZE_MAX - granularity)
-    raise(Result::invalid_argument, "{} bytes of device memory are too many", size_);
-  const size_t rounded = (size_ + granularity - 1) / granularity * granularity;
-  CUmemGenericAllocationHandle handle{};
-  const CUresult created = driver.cuMemCreate(&handle, rounded, &properties, 0);
-  if (created == CUDA_ERROR_NOT_SUPPORTED || created == CUDA_ERROR_NOT_PERMITTED) return false;
-  driver.check(created,
-               fmt::format("cuMemCreate of {} bytes on CUDA device {}", rounded, device_->ordinal()));
-  const PhysicalMemory memory(driver, handle);
-  range_ = VirtualRange(device_, rounded);
-  range_.append(memory, rounded, peers);
-  address_ = range_.address();
-  return true;
-}
-
-void DeviceMemory::allocate(std::span<const DevicePtr> peers) {
-  const Driver& driver = device_->driver();
-  for (const DevicePtr& peer : peers) peer->enable_access(*device_);
-  driver.check(driver.cuMemAlloc(&address_, size_),
-               fmt::format("cuMemAlloc of {} bytes on CUDA device {}", size_, device_->ordinal()));
-}
-
-DeviceMemory::DeviceMemory(DeviceMemory&& other) noexcept
-    : device_(std::move(other.device_)),
-      range_(std::move(other.range_)),
-      address_(std::exchange(other.address_, 0)),
-      size_(std::exchange(other.size_, 0)) {}
-
-DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
-  if (this != &other) {
-    reset();
-    device_ = std::move(other.device_);
-    range_ = std::move(other.range_);
-    address_ = std::exchange(other.address_, 0);
-    size_ = std::exchange(other.size_, 0);
-  }
-  return *this;
+  memory_ = create_virtual(device_, bytes, peers);
+  if (memory_ == nullptr) memory_ = allocate(device_, bytes, peers);
 }
 
 void DeviceMemory::clear(size_t offset, size_t bytes) const {
@@ -153,103 +137,33 @@ void DeviceMemory::clear(size_t offset, size_t bytes) const {
   const Driver& driver = device_->driver();
   const ContextGuard context(*device_);
   const OwnStream stream(driver);
-  driver.check(driver.cuMemsetD8Async(address_ + offset, 0, bytes, stream.get()),
+  driver.check(driver.cuMemsetD8Async(address() + offset, 0, bytes, stream.get()),
                fmt::format("cuMemsetD8Async of {} bytes", bytes));
   driver.check(driver.cuStreamSynchronize(stream.get()), fmt::format("clearing {} bytes", bytes));
 }
 
-void DeviceMemory::reset() noexcept {
-  if (address_ == 0) return;
-  if (range_.address() != 0) {
-    range_.reset();
-  } else {
-    in_context(*device_, [&](const Driver& driver) { driver.cuMemFree(address_); });
-  }
-  address_ = 0;
-  size_ = 0;
-  device_.reset();
-}
-
-PinnedMemory::PinnedMemory(DevicePtr device, size_t bytes) : device_(std::move(device)), size_(bytes) {
+PinnedMemory::PinnedMemory(const DevicePtr& device, size_t bytes) : size_(bytes) {
   if (bytes == 0)
     raise(Result::invalid_argument, "0 bytes of pinned memory were asked for; expected 1 or more");
-  const Driver& driver = device_->driver();
-  const ContextGuard context(*device_);
+  const Driver& driver = device->driver();
+  const ContextGuard context(*device);
   void* host = nullptr;
   driver.check(driver.cuMemHostAlloc(&host, bytes, CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP),
                fmt::format("cuMemHostAlloc of {} bytes", bytes));
-  try {
-    address_ = device_address_of(*device_, host);
-  } catch (...) {
-    driver.cuMemFreeHost(host);
-    throw;
-  }
-  host_ = host;
-  std::memset(host_, 0, bytes);
+  host_ = owned(device, host, [](const Driver& with, void* memory) { return with.cuMemFreeHost(memory); });
+  address_ = device_address_of(*device, host);
+  std::memset(host, 0, bytes);
 }
 
-PinnedMemory::PinnedMemory(PinnedMemory&& other) noexcept
-    : device_(std::move(other.device_)),
-      host_(std::exchange(other.host_, nullptr)),
-      address_(std::exchange(other.address_, 0)),
-      size_(std::exchange(other.size_, 0)) {}
-
-PinnedMemory& PinnedMemory::operator=(PinnedMemory&& other) noexcept {
-  if (this != &other) {
-    reset();
-    device_ = std::move(other.device_);
-    host_ = std::exchange(other.host_, nullptr);
-    address_ = std::exchange(other.address_, 0);
-    size_ = std::exchange(other.size_, 0);
-  }
-  return *this;
-}
-
-void PinnedMemory::reset() noexcept {
-  if (host_ == nullptr) return;
-  in_context(*device_, [&](const Driver& driver) { driver.cuMemFreeHost(host_); });
-  host_ = nullptr;
-  address_ = 0;
-  size_ = 0;
-  device_.reset();
-}
-
-HostRegistration::HostRegistration(DevicePtr device, void* host, size_t bytes) : device_(std::move(device)) {
-  const Driver& driver = device_->driver();
-  const ContextGuard context(*device_);
+HostRegistration::HostRegistration(const DevicePtr& device, void* host, size_t bytes) {
+  const Driver& driver = device->driver();
+  const ContextGuard context(*device);
   driver.check(
       driver.cuMemHostRegister(host, bytes, CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP),
       fmt::format("cuMemHostRegister of {} bytes", bytes));
-  try {
-    address_ = device_address_of(*device_, host);
-  } catch (...) {
-    driver.cuMemHostUnregister(host);
-    throw;
-  }
-  host_ = host;
-}
-
-HostRegistration::HostRegistration(HostRegistration&& other) noexcept
-    : device_(std::move(other.device_)),
-      host_(std::exchange(other.host_, nullptr)),
-      address_(std::exchange(other.address_, 0)) {}
-
-HostRegistration& HostRegistration::operator=(HostRegistration&& other) noexcept {
-  if (this != &other) {
-    reset();
-    device_ = std::move(other.device_);
-    host_ = std::exchange(other.host_, nullptr);
-    address_ = std::exchange(other.address_, 0);
-  }
-  return *this;
-}
-
-void HostRegistration::reset() noexcept {
-  if (host_ == nullptr) return;
-  in_context(*device_, [&](const Driver& driver) { driver.cuMemHostUnregister(host_); });
-  host_ = nullptr;
-  address_ = 0;
-  device_.reset();
+  host_ =
+      owned(device, host, [](const Driver& with, void* memory) { return with.cuMemHostUnregister(memory); });
+  address_ = device_address_of(*device, host);
 }
 
 }  // namespace tutti::cuda

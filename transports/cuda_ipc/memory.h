@@ -3,11 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 
 #include "transports/cuda_ipc/device.h"
-#include "transports/cuda_ipc/virtual_range.h"
 
 namespace tutti::cuda {
 
@@ -21,6 +21,11 @@ enum class MemoryKind : uint8_t {
 constexpr std::string_view name_of(MemoryKind kind) {
   constexpr std::string_view kNames[] = {"host", "pinned", "managed", "device"};
   return kNames[static_cast<size_t>(kind)];
+}
+
+/// An address of a device as kernels' arguments and some of the driver's functions want it; not to be followed on the host.
+inline void* pointer_to(CUdeviceptr address) {
+  return reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr)
 }
 
 /// What the driver knows about a pointer.
@@ -50,35 +55,27 @@ class DeviceMemory {
   DeviceMemory() = default;
   /// Also usable by kernels on the `peers`. Throws Error(system_error) where there is not enough memory.
   DeviceMemory(DevicePtr device, size_t bytes, std::span<const DevicePtr> peers = {});
-  DeviceMemory(DeviceMemory&& other) noexcept;
-  DeviceMemory& operator=(DeviceMemory&& other) noexcept;
-  DeviceMemory(const DeviceMemory&) = delete;
-  DeviceMemory& operator=(const DeviceMemory&) = delete;
-  ~DeviceMemory() { reset(); }
+  DeviceMemory(DeviceMemory&&) noexcept = default;
+  DeviceMemory& operator=(DeviceMemory&&) noexcept = default;
 
-  CUdeviceptr address() const { return address_; }
+  CUdeviceptr address() const { return reinterpret_cast<CUdeviceptr>(memory_.get()); }
   /// The same, for kernels' arguments; not to be followed on the host.
   template <typename T = void>
   T* as() const {
-    // A device pointer is a number: NOLINTNEXTLINE(performance-no-int-to-ptr)
-    return reinterpret_cast<T*>(address_);
+    return static_cast<T*>(memory_.get());
   }
   size_t size() const { return size_; }  // what was asked for
-  explicit operator bool() const { return address_ != 0; }
+  explicit operator bool() const { return memory_ != nullptr; }
   const DevicePtr& device() const { return device_; }
 
   /// Sets bytes to zero and waits for it; on a stream of its own, so it waits for no other work.
   void clear(size_t offset, size_t bytes) const;
   void clear() const { clear(0, size_); }
-  void reset() noexcept;
+  void reset() noexcept { *this = {}; }
 
  private:
-  bool create_virtual(std::span<const DevicePtr> peers);
-  void allocate(std::span<const DevicePtr> peers);
-
   DevicePtr device_;
-  VirtualRange range_;  // empty where the memory is from cuMemAlloc
-  CUdeviceptr address_ = 0;
+  std::shared_ptr<void> memory_;  // has one owner; knows how it ends
   size_t size_ = 0;
 };
 
@@ -86,25 +83,20 @@ class DeviceMemory {
 class PinnedMemory {
  public:
   PinnedMemory() = default;
-  PinnedMemory(DevicePtr device, size_t bytes);
-  PinnedMemory(PinnedMemory&& other) noexcept;
-  PinnedMemory& operator=(PinnedMemory&& other) noexcept;
-  PinnedMemory(const PinnedMemory&) = delete;
-  PinnedMemory& operator=(const PinnedMemory&) = delete;
-  ~PinnedMemory() { reset(); }
+  PinnedMemory(const DevicePtr& device, size_t bytes);
+  PinnedMemory(PinnedMemory&&) noexcept = default;
+  PinnedMemory& operator=(PinnedMemory&&) noexcept = default;
 
   template <typename T = void>
   T* as() const {
-    return static_cast<T*>(host_);
+    return static_cast<T*>(host_.get());
   }
   CUdeviceptr device_address() const { return address_; }
   size_t size() const { return size_; }
   explicit operator bool() const { return host_ != nullptr; }
-  void reset() noexcept;
 
  private:
-  DevicePtr device_;
-  void* host_ = nullptr;
+  std::shared_ptr<void> host_;  // has one owner
   CUdeviceptr address_ = 0;
   size_t size_ = 0;
 };
@@ -114,20 +106,16 @@ class PinnedMemory {
 class HostRegistration {
  public:
   HostRegistration() = default;
-  HostRegistration(DevicePtr device, void* host, size_t bytes);
-  HostRegistration(HostRegistration&& other) noexcept;
-  HostRegistration& operator=(HostRegistration&& other) noexcept;
-  HostRegistration(const HostRegistration&) = delete;
-  HostRegistration& operator=(const HostRegistration&) = delete;
-  ~HostRegistration() { reset(); }
+  HostRegistration(const DevicePtr& device, void* host, size_t bytes);
+  HostRegistration(HostRegistration&&) noexcept = default;
+  HostRegistration& operator=(HostRegistration&&) noexcept = default;
 
   CUdeviceptr device_address() const { return address_; }
   explicit operator bool() const { return host_ != nullptr; }
-  void reset() noexcept;
+  void reset() noexcept { *this = {}; }
 
  private:
-  DevicePtr device_;
-  void* host_ = nullptr;
+  std::shared_ptr<void> host_;  // has one owner
   CUdeviceptr address_ = 0;
 };
 

@@ -22,11 +22,6 @@ namespace {
 static_assert(sizeof(CUipcMemHandle) == sizeof(HandleBytes) &&
               sizeof(CUmemFabricHandle) == sizeof(HandleBytes));
 
-/// As the driver wants an address, or a descriptor, in some places.
-void* pointer_to(CUdeviceptr number) {
-  return reinterpret_cast<void*>(number);  // NOLINT(performance-no-int-to-ptr)
-}
-
 /// Tells processes apart, where process ids of several containers may be the same.
 uint64_t this_process() {
   static const uint64_t token = [] {
@@ -140,12 +135,7 @@ class OpenAllocations {
     const std::lock_guard lock(mutex_);
     const auto known = entries_.find(key);
     if (known == entries_.end() || --known->second.users != 0) return;
-    const Driver& driver = device.driver();
-    if (driver.cuCtxPushCurrent(device.context()) == CUDA_SUCCESS) {
-      CUcontext popped = nullptr;
-      driver.cuIpcCloseMemHandle(known->second.address);
-      driver.cuCtxPopCurrent(&popped);
-    }
+    device.in_context([&] { return device.driver().cuIpcCloseMemHandle(known->second.address); });
     entries_.erase(known);
   }
 
@@ -212,7 +202,7 @@ std::shared_ptr<const VirtualRange> map_virtual(const DevicePtr& device, const S
   const Driver& driver = device->driver();
   size_t all = 0;
   for (const SharedPiece& piece : range.pieces) all += piece.size;
-  VirtualRange mapped(device, all);
+  const auto mapped = std::make_shared<VirtualRange>(device, all);
   for (size_t i = 0; i < range.pieces.size(); ++i) {
     const SharedPiece& piece = range.pieces[i];
     const PhysicalMemory memory =
@@ -222,9 +212,9 @@ std::shared_ptr<const VirtualRange> map_virtual(const DevicePtr& device, const S
                  "cuMemGetAllocationPropertiesFromHandle");
     if (properties.location.type != CU_MEM_LOCATION_TYPE_DEVICE)
       raise(Result::system_error, "piece {} is not memory of a device", i);
-    mapped.append(memory, piece.size);
+    mapped->append(memory, piece.size);
   }
-  return std::make_shared<const VirtualRange>(std::move(mapped));
+  return mapped;
 }
 
 uint64_t mixed(uint64_t hash, uint64_t value) {

@@ -25,25 +25,6 @@ VirtualRange::VirtualRange(DevicePtr device, size_t bytes) : device_(std::move(d
                fmt::format("cuMemAddressReserve of {} bytes", bytes));
 }
 
-VirtualRange::VirtualRange(VirtualRange&& other) noexcept
-    : device_(std::move(other.device_)),
-      address_(std::exchange(other.address_, 0)),
-      reserved_(std::exchange(other.reserved_, 0)),
-      mapped_(std::exchange(other.mapped_, 0)),
-      pieces_(std::exchange(other.pieces_, {})) {}
-
-VirtualRange& VirtualRange::operator=(VirtualRange&& other) noexcept {
-  if (this != &other) {
-    reset();
-    device_ = std::move(other.device_);
-    address_ = std::exchange(other.address_, 0);
-    reserved_ = std::exchange(other.reserved_, 0);
-    mapped_ = std::exchange(other.mapped_, 0);
-    pieces_ = std::exchange(other.pieces_, {});
-  }
-  return *this;
-}
-
 void VirtualRange::append(const PhysicalMemory& memory, size_t bytes, std::span<const DevicePtr> peers) {
   if (bytes == 0 || bytes > reserved_ - mapped_) {
     raise(Result::internal_error, "{} bytes were to be mapped into {} free ones", bytes, reserved_ - mapped_);
@@ -64,8 +45,7 @@ void VirtualRange::append(const PhysicalMemory& memory, size_t bytes, std::span<
                            accesses.size() - 1));
 }
 
-void VirtualRange::reset() noexcept {
-  if (address_ == 0) return;
+VirtualRange::~VirtualRange() {
   const Driver& driver = device_->driver();
   CUdeviceptr at = address_;
   for (const size_t bytes : pieces_) {
@@ -73,10 +53,6 @@ void VirtualRange::reset() noexcept {
     at += bytes;
   }
   driver.cuMemAddressFree(address_, reserved_);
-  pieces_.clear();
-  address_ = 0;
-  reserved_ = mapped_ = 0;
-  device_.reset();
 }
 
 }  // namespace tutti::cuda

@@ -26,26 +26,22 @@ class PhysicalMemory {
 
 class VirtualRange {
  public:
-  VirtualRange() = default;
   /// Reserves `bytes` addresses, a multiple of the granularity.
   VirtualRange(DevicePtr device, size_t bytes);
-  VirtualRange(VirtualRange&& other) noexcept;
-  VirtualRange& operator=(VirtualRange&& other) noexcept;
   VirtualRange(const VirtualRange&) = delete;
   VirtualRange& operator=(const VirtualRange&) = delete;
-  ~VirtualRange() { reset(); }
+  /// Unmaps all and gives the addresses back.
+  ~VirtualRange();
 
   /// Maps the first `bytes` of `memory` behind what is mapped already, for the device and those in `peers` to read and write.
   void append(const PhysicalMemory& memory, size_t bytes, std::span<const DevicePtr> peers = {});
 
   CUdeviceptr address() const { return address_; }
-  /// Unmaps all and gives the addresses back.
-  void reset() noexcept;
 
  private:
   DevicePtr device_;
   CUdeviceptr address_ = 0;
-  size_t reserved_ = 0;
+  size_t reserved_;
   size_t mapped_ = 0;
   std::vector<size_t> pieces_;  // bytes of each
 };
