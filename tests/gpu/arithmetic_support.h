@@ -26,10 +26,8 @@ inline std::string describe(Pair pair) {
   return std::string(name_of(pair.op)) + " of " + std::string(name_of(pair.type));
 }
 
-/// The arithmetic whose kernel serves the pair.
 template <int i>
-using ArithmeticOf =
-    tutti::cuda::Arithmetic<tutti::cuda::kernel_type(pair_of(i).type, pair_of(i).op), pair_of(i).op>;
+using ArithmeticOf = tutti::cuda::Arithmetic<pair_of(i).type, pair_of(i).op>;
 
 /// Tool::template run<A>, for the arithmetic of every pair.
 template <typename Function, template <typename> class Tool, int... i>

@@ -1,13 +1,17 @@
 // Every algorithm, type, operator, size, root, placement and alignment on device memory: ranks of one process in groups (one launch for all
 // of them), and as threads with a launch each.
-#include <cstdlib>
+#include <initializer_list>
+#include <random>
+#include <string>
 
 #include "tests/catch.h"
 #include "tests/gpu/support/device_ranks.h"
 #include "tests/gpu/support/driver.h"
+#include "tests/runtime/support/sanitizer.h"
 
 namespace {
 
+using workload::Amount;
 using workload::Case;
 using workload::Collective;
 
@@ -73,48 +77,47 @@ void run_on_threads(DeviceRanks& ranks, const std::vector<Case>& cases,
   workload::check_hashes(cases, ranks.size(), hashes.data());
 }
 
+/// How much of the matrix so many ranks go through.
+Amount amount_for(int ranks) {
+  return kSanitized || ranks > 4 ? Amount::few : Amount::some;
+}
+
+std::vector<Case> matrix(Collective collective, int ranks, uint64_t seed) {
+  constexpr int64_t kMost = 20011;
+  return collective == Collective::all_reduce
+             ? workload::all_reduce_matrix(ranks, amount_for(ranks), kMost, seed)
+             : workload::broadcast_matrix(ranks, amount_for(ranks), kMost, seed);
+}
+
+/// A section for each algorithm and number of ranks: `run(ranks, cases, wanted)`.
+template <typename Run>
+void for_all_algorithms(Collective collective, std::initializer_list<int> sizes, uint64_t seed, Run&& run) {
+  for (const std::string& algorithm : workload::algorithms(collective, workload::Where::threads)) {
+    for (const int n : sizes) {
+      DYNAMIC_SECTION(name_of(collective)
+                      << ", algorithm " << (algorithm.empty() ? "automatic" : algorithm) << ", ranks " << n) {
+        const std::vector<Case> cases = matrix(collective, n, seed);
+        DeviceRanks ranks(n, algorithm.c_str());
+        run(ranks, cases, workload::expected(cases, n));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("all-reduce in groups") {
   if (skipped()) return;
-  for (const int n : {1, 2, 3, 5, 8}) {
-    DYNAMIC_SECTION("ranks " << n) {
-      const auto cases = workload::all_reduce_matrix(n, workload::Amount::few, 20011, 31);
-      DeviceRanks ranks(n);
-      run_in_groups(ranks, cases, workload::expected(cases, n));
-    }
-  }
+  for_all_algorithms(Collective::all_reduce, {1, 2, 3, 4, 5, 6, 7, 8}, 31, run_in_groups);
 }
 
 TEST_CASE("broadcast in groups") {
   if (skipped()) return;
-  for (const int n : {1, 2, 3, 8}) {
-    DYNAMIC_SECTION("ranks " << n) {
-      const auto cases = workload::broadcast_matrix(n, workload::Amount::few, 20011, 37);
-      DeviceRanks ranks(n);
-      run_in_groups(ranks, cases, workload::expected(cases, n));
-    }
-  }
+  for_all_algorithms(Collective::broadcast, {1, 2, 3, 4, 5, 6, 7, 8}, 37, run_in_groups);
 }
 
 TEST_CASE("ranks that are threads launch by themselves") {
   if (skipped()) return;
-  for (const std::string& algorithm :
-       workload::algorithms(Collective::all_reduce, workload::Where::threads)) {
-    for (const int n : {2, 3}) {
-      DYNAMIC_SECTION("all-reduce, algorithm " << (algorithm.empty() ? "automatic" : algorithm) << ", ranks "
-                                               << n) {
-        const auto cases = workload::all_reduce_matrix(n, workload::Amount::few, 20011, 41);
-        DeviceRanks ranks(n, algorithm.c_str());
-        run_on_threads(ranks, cases, workload::expected(cases, n));
-      }
-    }
-  }
-  for (const std::string& algorithm : workload::algorithms(Collective::broadcast, workload::Where::threads)) {
-    DYNAMIC_SECTION("broadcast, algorithm " << (algorithm.empty() ? "automatic" : algorithm)) {
-      const auto cases = workload::broadcast_matrix(3, workload::Amount::few, 20011, 43);
-      DeviceRanks ranks(3, algorithm.c_str());
-      run_on_threads(ranks, cases, workload::expected(cases, 3));
-    }
-  }
+  for_all_algorithms(Collective::all_reduce, {2, 3}, 41, run_on_threads);
+  for_all_algorithms(Collective::broadcast, {3}, 43, run_on_threads);
 }

@@ -42,7 +42,8 @@ bool destroy_stream(Scheduler::Lock& lock, CUstream handle);
 CUevent create_event(Scheduler::Lock& lock, int device, bool timed);
 bool destroy_event(Scheduler::Lock& lock, CUevent handle);
 
-/// May the stream be used: not part of an invalid capture, nor the default stream of a device with a capturing blocking one.
+/// An error where the stream is part of an invalid capture, or the default stream while a blocking one of its device captures: that capture
+/// is invalid from then on.
 CUresult usable(Scheduler::Lock& lock, const Stream& stream);
 /// What an operation on this stream would have to wait for now.
 std::vector<OperationPtr> before_next(Scheduler::Lock& lock, const Stream& stream);
