@@ -1,6 +1,5 @@
 #include "collectives/plan/program.h"
 
-#include <algorithm>
 #include <cstring>
 
 namespace tutti::plan {
@@ -43,10 +42,6 @@ std::vector<std::byte> flatten(const Plan& plan, const NetworkAreas& network) {
   ProgramHeader header;
   header.lanes = static_cast<uint16_t>(lanes.size());
   header.credits = plan.credits;
-  for (const Step& step : plan.steps) {
-    header.sources_most = std::max<uint32_t>(header.sources_most, step.srcs);
-    header.destinations_most = std::max<uint32_t>(header.destinations_most, step.dsts);
-  }
   std::vector<Location> locations = plan.locations;
   for (Location& at : locations) {
     const bool mapped_slots = at.space == Space::slots && plan.mapped(plan.rank, at.rank);

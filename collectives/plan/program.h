@@ -41,15 +41,12 @@ struct ProgramHeader {
   uint32_t blocks_at = 0;
   uint32_t steps_at = 0;
   uint32_t locations_at = 0;
-  uint32_t sources_most = 0;  // of any step
-  uint32_t destinations_most = 0;
-  uint32_t ports_at =
-      0;  // ranks of other nodes: first those to which this one puts, then those that may put to this one
+  /// Ranks of other nodes: first those to which this one puts, then those that may put to this one.
+  uint32_t ports_at = 0;
   uint16_t port_targets = 0;  // how many of each
   uint16_t port_sources = 0;
-  uint64_t unused = 0;
 };
-static_assert(sizeof(ProgramHeader) == 48);
+static_assert(sizeof(ProgramHeader) == 32);
 
 /// In Location::rank of a program: the rank's network slots.
 inline constexpr uint16_t kInNetwork = 0x8000;
