@@ -126,7 +126,7 @@ tutti_result_t submit(Communicator& comm, tutti_comm_t handle, const Call& call,
   try {
     Result result = Result::success;
     bool on_device = false;
-    if (comm.device() != nullptr || stream != nullptr) [[unlikely]]
+    if (comm.looks_at_memory() || stream != nullptr) [[unlikely]]
       result = comm.choose_place(call, send, recv, stream, on_device);
     if (result != Result::success) return fail(result, comm.error_text());
     if (request == nullptr && tutti::Group::is_open()) [[unlikely]] {

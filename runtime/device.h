@@ -27,6 +27,11 @@ struct DeviceReport {
 };
 DeviceReport look_at_devices();
 
+/// Whether this process uses CUDA by now. Asking starts nothing, and takes about a microsecond.
+bool uses_cuda() noexcept;
+/// In a process that uses CUDA: whether only devices can reach what is there.
+bool is_device_memory(const void* pointer) noexcept;
+
 /// The device that the settings ask for; negative: none.
 int wanted_device(const Settings& settings);
 
@@ -56,7 +61,8 @@ struct DeviceCall {
   Result result = Result::success;  // out
   std::string problem;              // out
 };
-/// Enqueues the calls, at most one of each rank: those on one device as one launch, where that is possible.
+/// Enqueues the calls, at most one of each rank: those on one device as one launch, where that is possible. A call that is refused
+/// (unsupported) was not begun, nor was any other of its communicator.
 void enqueue_together(std::span<DeviceCall> calls);
 
 /// tutti_mem_alloc and tutti_mem_free. Throw Error. Thread-safe.

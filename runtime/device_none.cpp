@@ -19,6 +19,13 @@ DeviceReport look_at_devices() {
   return report;
 }
 
+bool uses_cuda() noexcept {
+  return false;
+}
+bool is_device_memory(const void*) noexcept {
+  return false;
+}
+
 int wanted_device(const Settings& settings) {
   if (settings.device >= 0) refuse();
   return kDeviceNone;

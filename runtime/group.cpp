@@ -81,7 +81,12 @@ void begin_on_devices(const std::vector<GroupCall>& round, Verdict& verdict) {
   enqueue_together(calls);
   for (size_t i = 0; i < calls.size(); ++i) {
     if (calls[i].result == Result::success) continue;
-    verdict.note(comms[i]->device_failed(calls[i].call, calls[i].problem), comms[i]->error_text());
+    if (calls[i].result == Result::unsupported) {
+      verdict.note(comms[i]->refuse(calls[i].result, calls[i].call, calls[i].problem),
+                   comms[i]->error_text());
+    } else {
+      verdict.note(comms[i]->device_failed(calls[i].call, calls[i].problem), comms[i]->error_text());
+    }
   }
 }
 

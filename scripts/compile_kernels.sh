@@ -35,8 +35,9 @@ if ! "$nvcc" -fatbin -Xptxas -v -o "$image" "$@" >"$resources" 2>&1; then
 fi
 # What is not about resources is a warning that somebody should see.
 grep -vE '^(ptxas info|    [0-9]+ bytes stack frame)|^$' "$resources" >&2 || true
-# Another build may be at the same work: whole files appear, or nothing.
-if mkdir -p "$cache" 2>/dev/null && cp "$image" "$kept.$$" 2>/dev/null && cp "$resources" "$kept.$$.resources" 2>/dev/null; then
-  mv "$kept.$$.resources" "$kept.resources"
-  mv "$kept.$$" "$kept.fatbin"
-fi
+# Another build may be at the same work: whole files appear, or nothing. Without room for them the build goes on.
+keep() {
+  mkdir -p "$cache" && cp "$image" "$kept.$$" && cp "$resources" "$kept.$$.resources" &&
+    mv "$kept.$$.resources" "$kept.resources" && mv "$kept.$$" "$kept.fatbin"
+}
+keep 2>/dev/null || rm -f "$kept.$$" "$kept.$$.resources"

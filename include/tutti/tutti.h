@@ -143,10 +143,10 @@ TUTTI_API tutti_result_t tutti_comm_create_env(tutti_comm_t* comm, const tutti_c
 TUTTI_API tutti_result_t tutti_comm_create_local(tutti_comm_t* comms, int size,
                                                  const tutti_comm_config_t* config);
 
-/* Releases this rank's handle. Requests that are not complete are abandoned, which the other ranks see as TUTTI_PEER_LOST.
- * Between nodes it waits up to 5
- * seconds for the others to do the same, because what was sent last may still be on its way; else it does not wait. NULL is allowed. A handle must not be used afterwards; a call that does so all the same
- * returns TUTTI_INVALID_USAGE. */
+/* Releases this rank's handle. Requests that are not complete are abandoned, which the other ranks see as TUTTI_PEER_LOST. It waits for this
+ * rank's operations on device memory, and between nodes up to 5 seconds for the others to leave too, because what was sent last may still be on
+ * its way; else it does not wait. NULL is allowed. A handle must not be used afterwards; a call that does so all the same returns
+ * TUTTI_INVALID_USAGE. */
 TUTTI_API tutti_result_t tutti_comm_destroy(tutti_comm_t comm);
 
 /* Ends all operations on all ranks with TUTTI_ABORTED. May be called from any thread. */

@@ -8,6 +8,7 @@
 #include "collectives/algorithms/algorithms.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "runtime/device.h"
 
 namespace tutti {
 
@@ -44,6 +45,7 @@ WaitLoop::Settings wait_settings(const Settings& settings, const Crowd& crowd) {
 
 Communicator::Communicator(std::unique_ptr<World> world, const Settings& settings)
     : world_(std::move(world)),
+      guards_host_memory_(uses_cuda()),
       settings_(settings),
       endpoint_(world_->endpoint()),
       kernels_(choose_kernels(settings.simd)),
@@ -179,14 +181,13 @@ Result Communicator::begin(const Call& call, const void* send, void* recv, uint6
 
 Result Communicator::check_call(const Call& call, const void* send, const void* recv) {
   if (call.bytes() == 0) return Result::success;
-  const bool sends = call.collective == Collective::all_reduce || call.root == rank();
-  if (recv == nullptr || (sends && send == nullptr)) {
+  if (recv == nullptr || (sends(call) && send == nullptr)) {
     return refuse(Result::invalid_argument, call,
                   fmt::format("the {} buffer is null", recv == nullptr ? "receive" : "send"));
   }
   const auto from = reinterpret_cast<uintptr_t>(send);
   const auto to = reinterpret_cast<uintptr_t>(recv);
-  if (sends && from != to && from < to + call.bytes() && to < from + call.bytes()) {
+  if (sends(call) && from != to && from < to + call.bytes() && to < from + call.bytes()) {
     return refuse(
         Result::invalid_argument, call,
         fmt::format(

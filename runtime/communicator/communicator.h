@@ -48,12 +48,16 @@ class Communicator {
   /// The same without waiting.
   Result test(uint64_t ticket);
 
+  /// Notes why a call is not begun; the communicator stays as it was.
+  Result refuse(Result code, const Call& call, const std::string& what);
   /// What begin() refuses, without beginning.
   Result check_on_host(const Call& call, const void* send, const void* recv);
 
   // Operations on device memory: a sequence of their own, beside those on host memory.
   void use_device(std::unique_ptr<DevicePath> device) { device_ = std::move(device); }
   DevicePath* device() const { return device_.get(); }
+  /// Whether calls must ask choose_place() even without a stream.
+  bool looks_at_memory() const { return device_ != nullptr || guards_host_memory_; }
   /// True where the call works on device memory: Not success: buffers that do not go together.
   Result choose_place(const Call& call, const void* send, const void* recv, const void* stream,
                       bool& on_device);
@@ -109,8 +113,12 @@ class Communicator {
   void progress();
   void announce(const Pending& pending);
 
-  Result refuse(Result code, const Call& call, const std::string& what);
+  /// Whether this rank's send buffer is looked at.
+  bool sends(const Call& call) const {
+    return call.collective == Collective::all_reduce || call.root == rank();
+  }
   Result check_call(const Call& call, const void* send, const void* recv);
+  Result check_without_device(const Call& call, const void* send, const void* recv, const void* stream);
   Result check_wait(uint64_t waited_ticks, uint64_t ticket);
   Result look_for_device_failure();
   Result poison(Result code, const std::string& what);
@@ -143,6 +151,7 @@ class Communicator {
 
   std::unique_ptr<World> world_;
   std::unique_ptr<DevicePath> device_;  // null: host memory only
+  bool guards_host_memory_;  // the process uses CUDA: buffers may be such that the host cannot reach
   Settings settings_;
   host::Endpoint endpoint_;
   std::vector<Poller*> pollers_;

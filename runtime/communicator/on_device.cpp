@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "runtime/communicator/communicator.h"
+#include "runtime/device.h"
 
 namespace tutti {
 
@@ -18,21 +19,14 @@ const char* name_of(Place place) {
 Result Communicator::choose_place(const Call& call, const void* send, const void* recv, const void* stream,
                                   bool& on_device) {
   on_device = false;
-  if (device_ == nullptr) {
-    if (stream == nullptr) return Result::success;
-    return refuse(Result::unsupported, call,
-                  "a stream was given, and this communicator has no device; expected a null stream, or a "
-                  "communicator made with "
-                  "a device (config.device, TUTTI_DEVICE)");
-  }
+  if (device_ == nullptr) return check_without_device(call, send, recv, stream);
   // Nothing to look at, and every rank must choose alike.
   if (call.bytes() == 0) {
     on_device = stream != nullptr;
     return Result::success;
   }
-  const bool sends = send != nullptr && (call.collective == Collective::all_reduce || call.root == rank());
   const Place to = device_->place_of(recv);
-  const Place from = sends ? device_->place_of(send) : to;
+  const Place from = send != nullptr && sends(call) ? device_->place_of(send) : to;
   if (to == Place::unknown || from == Place::unknown) {
     return refuse(Result::system_error, call,
                   fmt::format("the CUDA driver does not say what the {} buffer is",
@@ -53,6 +47,25 @@ Result Communicator::choose_place(const Call& call, const void* send, const void
   }
   on_device = to == Place::device || stream != nullptr;
   return Result::success;
+}
+
+Result Communicator::check_without_device(const Call& call, const void* send, const void* recv,
+                                          const void* stream) {
+  constexpr const char* kExpected =
+      "a communicator made with a device (config.device, TUTTI_DEVICE, or cudaSetDevice before it is made)";
+  if (stream != nullptr) {
+    return refuse(
+        Result::unsupported, call,
+        fmt::format("a stream was given, and this communicator has no device; expected a null stream, or {}",
+                    kExpected));
+  }
+  if (call.bytes() == 0 || !guards_host_memory_) return Result::success;
+  const bool to = is_device_memory(recv);
+  if (!to && !(sends(call) && is_device_memory(send))) return Result::success;
+  return refuse(
+      Result::unsupported, call,
+      fmt::format("the {} buffer is device memory, and this communicator has no device; expected {}",
+                  to ? "receive" : "send", kExpected));
 }
 
 Result Communicator::check_on_device(const Call& call, const void* send, const void* recv) {

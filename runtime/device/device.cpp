@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <mutex>
 
@@ -26,6 +27,7 @@ struct Bunch {
   cuda::Launch launch{};
   unsigned blocks = 0;
   std::vector<DeviceCall*> calls;
+  bool divided = false;  // another bunch holds ranks of the same communicator on the same device
 
   bool takes(const DeviceCommunicator& comm, const DeviceCommunicator::Prepared& prepared) const {
     return first->device() == comm.device() && kernel == prepared.kernel &&
@@ -62,6 +64,21 @@ std::vector<Bunch> bunches_of(std::span<DeviceCall> calls) {
   return bunches;
 }
 
+/// Bunches that wait for each other: ranks of one communicator on one device. On one stream the second would never begin. False: such are
+/// refused.
+bool settle(std::vector<Bunch>& bunches) {
+  for (Bunch& bunch : bunches) {
+    for (const Bunch& other : bunches) {
+      if (&other == &bunch || &other.first->team() != &bunch.first->team() ||
+          other.first->device() != bunch.first->device())
+        continue;
+      bunch.divided = true;
+      if (other.stream == bunch.stream) return false;
+    }
+  }
+  return true;
+}
+
 /// The launch goes to the first rank's stream: behind what the other streams hold, and before what follows there.
 CUresult launch(Bunch& bunch) {
   const cuda::ContextGuard guard(bunch.first->cuda_device());
@@ -70,7 +87,9 @@ CUresult launch(Bunch& bunch) {
     const CUresult joined = communicator_of(*call).join(static_cast<CUstream>(call->stream), bunch.stream);
     if (joined != CUDA_SUCCESS) return joined;
   }
-  const bool cooperative = bunch.calls.size() > 1 && bunch.first->cuda_device().facts().cooperative_launch;
+  // A cooperative launch may wait for the device to be free of others.
+  const bool cooperative =
+      bunch.calls.size() > 1 && !bunch.divided && bunch.first->cuda_device().facts().cooperative_launch;
   const CUresult enqueued =
       cuda::enqueue(bunch.first->kernels(), bunch.kernel, bunch.launch, bunch.blocks, bunch.stream,
                     cooperative ? cuda::Residency::cooperative : cuda::Residency::by_caller);
@@ -124,6 +143,22 @@ DeviceReport look_at_devices() {
   return report;
 }
 
+bool uses_cuda() noexcept {
+  return cuda::Driver::find_loaded() != nullptr;
+}
+
+bool is_device_memory(const void* pointer) noexcept {
+  const cuda::Driver* driver = cuda::Driver::find_loaded();
+  if (driver == nullptr) return false;
+  unsigned type = 0;
+  unsigned managed = 0;
+  std::array attributes = {CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_POINTER_ATTRIBUTE_IS_MANAGED};
+  std::array<void*, 2> values = {&type, &managed};
+  const CUresult result = driver->cuPointerGetAttributes(attributes.size(), attributes.data(), values.data(),
+                                                         reinterpret_cast<CUdeviceptr>(pointer));
+  return result == CUDA_SUCCESS && type == CU_MEMORYTYPE_DEVICE && managed == 0;
+}
+
 int wanted_device(const Settings& settings) {
   if (settings.device == kDeviceNone) return DeviceOffer::kNone;
   if (settings.device == kDeviceAutomatic) return cuda::current_device();
@@ -154,7 +189,19 @@ std::unique_ptr<DevicePath> make_device_path(const std::shared_ptr<DeviceTeam>& 
 }
 
 void enqueue_together(std::span<DeviceCall> calls) {
-  for (Bunch& bunch : bunches_of(calls)) {
+  std::vector<Bunch> bunches = bunches_of(calls);
+  if (!settle(bunches)) {
+    for (DeviceCall& call : calls) {
+      call.result = Result::unsupported;
+      call.problem = fmt::format(
+          "a group has more ranks of one communicator on one device and one stream than one launch can run; "
+          "expected at most {} "
+          "of them, or a stream for each rank",
+          cuda::kLaunchRanks);
+    }
+    return;
+  }
+  for (Bunch& bunch : bunches) {
     const CUresult launched = launch(bunch);
     if (launched == CUDA_SUCCESS) continue;
     for (DeviceCall* call : bunch.calls) {

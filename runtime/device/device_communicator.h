@@ -62,9 +62,6 @@ class DeviceCommunicator : public DevicePath {
   plan::Algorithm algorithm_for(Collective collective, uint64_t bytes) const override;
   std::string describe() const override;
 
-  /// The latest operations by the device's clock, oldest first; those in graphs too.
-  std::vector<cuda::DeviceStamp> stamps() const;
-
  private:
   struct Entry {
     std::unique_ptr<plan::Plan> plan;
@@ -88,6 +85,9 @@ class DeviceCommunicator : public DevicePath {
   void upload_programs(const std::vector<std::vector<std::byte>>& programs);
   Entry& entry_for(const Call& call);
   void split(Entry& entry, uint64_t count, uint32_t element) const;
+  /// The latest operations by the device's clock, oldest first; those in graphs too.
+  std::vector<cuda::DeviceStamp> stamps() const;
+  std::string latest_text() const;
 
   std::shared_ptr<DeviceTeam> team_;
   int rank_;

@@ -156,6 +156,10 @@ TEST_CASE("what is wrong with a call is found before anything is enqueued") {
   without.device = TUTTI_DEVICE_NONE;
   LocalRanks hosts(1, without);
   refused(tutti_barrier(hosts[0], stream), TUTTI_UNSUPPORTED, "this communicator has no device");
+  refused(tutti_all_reduce(host.data(), a.get(), 100, TUTTI_FLOAT32, TUTTI_SUM, hosts[0], nullptr),
+          TUTTI_UNSUPPORTED, "the receive buffer is device memory");
+  refused(tutti_broadcast(a.get(), host.data(), 100, TUTTI_FLOAT32, 0, hosts[0], nullptr), TUTTI_UNSUPPORTED,
+          "the send buffer is device memory");
 
   // The communicator is unharmed.
   expect_success(tutti_group_start(), "tutti_group_start");
@@ -177,4 +181,31 @@ TEST_CASE("more ranks than a device can run at once are refused") {
   CHECK(tutti_comm_create_local(comms.data(), static_cast<int>(comms.size()), &config) == TUTTI_UNSUPPORTED);
   INFO(tutti_last_error());
   CHECK(contains(tutti_last_error(), "expected at most"));
+}
+
+TEST_CASE("more ranks than one launch holds need a stream each") {
+  if (skipped()) return;
+  constexpr int kRanks = 9;
+  DeviceRanks ranks(kRanks);
+  std::vector<std::unique_ptr<Floats>> data;
+  for (int r = 0; r < kRanks; ++r) data.push_back(std::make_unique<Floats>(ranks, r, 1000));
+  const auto sum_all = [&](bool one_stream) {
+    expect_success(tutti_group_start(), "tutti_group_start");
+    for (int r = 0; r < kRanks; ++r) {
+      void* at = data[static_cast<size_t>(r)]->get();
+      expect_success(tutti_all_reduce(at, at, 1000, TUTTI_FLOAT32, TUTTI_SUM, ranks[r],
+                                      ranks.stream(one_stream ? 0 : r).get()),
+                     "tutti_all_reduce");
+    }
+    return tutti_group_end();
+  };
+  CHECK(sum_all(true) == TUTTI_UNSUPPORTED);
+  INFO(tutti_last_error());
+  CHECK(contains(tutti_last_error(), "a stream for each rank"));
+  // Nothing was begun, so nothing is harmed.
+  expect_success(sum_all(false), "tutti_group_end");
+  for (int r = 0; r < kRanks; ++r) {
+    ranks.stream(r).wait();
+    expect_success(tutti_comm_query(ranks[r]), "tutti_comm_query");
+  }
 }

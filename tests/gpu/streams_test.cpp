@@ -220,3 +220,18 @@ TEST_CASE("memory of tutti_mem_alloc, freed and allocated again, is as good as a
     }
   }
 }
+
+TEST_CASE("a communicator tells how long its latest operation took, and how long it waited") {
+  if (skipped()) return;
+  DeviceRanks ranks(2);
+  Arrays data(ranks, 100);
+  for (int turn = 1; turn <= 300; ++turn) {  // more than are remembered
+    sum(ranks, data, data, false);
+    if (turn != 3 && turn != 300) continue;
+    wait_all(ranks);
+    char text[2000];
+    expect_success(tutti_comm_describe(ranks[1], text, sizeof text, nullptr), "tutti_comm_describe");
+    INFO(text);
+    CHECK(std::string(text).find("operation " + std::to_string(turn) + " took ") != std::string::npos);
+  }
+}
