@@ -113,6 +113,13 @@ bool check_root(const Communicator& comm, int root, tutti_result_t& result) {
   return false;
 }
 
+void check_outside_group(const char* function, const Communicator& comm) {
+  if (!tutti::Group::is_open()) return;
+  tutti::raise(Result::invalid_usage,
+               "rank {}: {} between tutti_group_start and tutti_group_end; expected before or after",
+               comm.rank(), function);
+}
+
 tutti_result_t refuse_request(const Communicator& comm, const Call& call) {
   return fail(Result::invalid_usage, fmt::format("rank {}: {}: an operation on device memory is asynchronous "
                                                  "by itself, its stream tells when it is complete; "
@@ -495,6 +502,31 @@ tutti_result_t tutti_mem_alloc(void** memory, size_t bytes, int device) {
 
 tutti_result_t tutti_mem_free(void* memory) {
   return guarded([&] { tutti::free_device_memory(memory); });
+}
+
+tutti_result_t tutti_register(tutti_comm_t comm, void* buffer, size_t bytes,
+                              tutti_registration_t* registration) {
+  bool forked = false;
+  Communicator* found = tutti::handles::find(comm, forked);
+  if (found == nullptr) return no_communicator("tutti_register", comm, forked);
+  return guarded([&] {
+    if (registration == nullptr)
+      tutti::raise(Result::invalid_argument, "rank {}: tutti_register: registration is null", found->rank());
+    *registration = nullptr;
+    check_outside_group("tutti_register", *found);
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): a number in a pointer's clothes, as all handles
+    *registration = reinterpret_cast<tutti_registration_t>(found->register_buffer(buffer, bytes));
+  });
+}
+
+tutti_result_t tutti_deregister(tutti_comm_t comm, tutti_registration_t registration) {
+  bool forked = false;
+  Communicator* found = tutti::handles::find(comm, forked);
+  if (found == nullptr) return no_communicator("tutti_deregister", comm, forked);
+  return guarded([&] {
+    check_outside_group("tutti_deregister", *found);
+    found->deregister_buffer(reinterpret_cast<uint64_t>(registration));
+  });
 }
 
 const char* tutti_last_error(void) {

@@ -43,7 +43,7 @@ struct DeviceMeeting {
   const Placement* placement = nullptr;
   Control* control = nullptr;         // among all ranks
   AbortState* abort = nullptr;        // of the node
-  ParcelExchange* parcels = nullptr;  // among those of the node
+  ParcelExchange* parcels = nullptr;  // among those of the node; outlives the team
 };
 /// Collective. Null where no rank has a device. Throws Error.
 std::shared_ptr<DeviceTeam> join_devices(const DeviceMeeting& meeting, const Settings& settings);

@@ -228,11 +228,31 @@ TUTTI_API tutti_result_t tutti_group_end(void);
 
 /* ---- Device memory ---------------------------------------------------------------------------------------------- */
 
-/* Memory of the CUDA device `device`, which other processes can map: for tutti_register, and for programs without the CUDA run-time library.
+/* Memory of the CUDA device `device`, which other processes can map: for
+ * tutti_register, and for programs without the CUDA run-time library.
  * Waits for the device where CUDA does. `bytes` > 0. */
 TUTTI_API tutti_result_t tutti_mem_alloc(void** memory, size_t bytes, int device);
 /* NULL is allowed. No operation may use it any more. */
 TUTTI_API tutti_result_t tutti_mem_free(void* memory);
+
+/* Registers a buffer of this rank, so that ranks which are other processes can work on it in place. Collective: all ranks call it, each with a
+ * buffer and size of its own, and at least as often as any other; tutti_deregister likewise, in the same order. It returns when all have.
+ *
+ * A call on device memory whose buffers all are registered (any part of them; the send buffer counts where it is looked at) needs no copies
+ * to and from scratch. So the choice must be the same everywhere: a call in registered buffers on one rank and in others on another is
+ * TUTTI_MISMATCH. Memory that some rank cannot share (of cudaMallocAsync pools, host memory, size 0) is no error: then none of that
+ * registration is used in place, and tutti_comm_describe says why. Inside one process device memory is used in place always, between nodes and
+ * in host memory never: there registering changes nothing.
+ *
+ * The buffer must not be freed, nor unmapped, before tutti_deregister has returned, or the communicator was destroyed by all ranks; a call on
+ * memory that was freed and allocated again at the same address is refused. Graphs that were captured on registered buffers may run while they are.
+ * Both wait for this rank's operations on the device. Not in a group, nor while a stream is being captured, nor while another thread uses the
+ * communicator. Errors: TUTTI_TIMEOUT after the limit for set-up, naming who did not come; TUTTI_UNSUPPORTED for more than 1024 at a time;
+ * TUTTI_INVALID_USAGE where ranks do not register and deregister in the same order. */
+typedef struct tutti_registration* tutti_registration_t;
+TUTTI_API tutti_result_t tutti_register(tutti_comm_t comm, void* buffer, size_t bytes,
+                                        tutti_registration_t* registration);
+TUTTI_API tutti_result_t tutti_deregister(tutti_comm_t comm, tutti_registration_t registration);
 
 /* ---- Errors and names ------------------------------------------------------------------------------------------- */
 

@@ -271,6 +271,15 @@ class Communicator {
     return value;
   }
 
+  /// Collective; see tutti_register.
+  tutti_registration_t register_buffer(void* buffer, size_t bytes) {
+    tutti_registration_t registration = nullptr;
+    check(tutti_register(comm_, buffer, bytes, &registration));
+    return registration;
+  }
+  /// Collective.
+  void deregister(tutti_registration_t registration) { check(tutti_deregister(comm_, registration)); }
+
   /// Throws the error that poisoned the communicator, if there is one.
   void query() const { check(tutti_comm_query(comm_)); }
   void abort() { check(tutti_comm_abort(comm_)); }

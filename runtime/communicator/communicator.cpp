@@ -181,13 +181,13 @@ Result Communicator::begin(const Call& call, const void* send, void* recv, uint6
 
 Result Communicator::check_call(const Call& call, const void* send, const void* recv) {
   if (call.bytes() == 0) return Result::success;
-  if (recv == nullptr || (sends(call) && send == nullptr)) {
+  if (recv == nullptr || (call.sends(rank()) && send == nullptr)) {
     return refuse(Result::invalid_argument, call,
                   fmt::format("the {} buffer is null", recv == nullptr ? "receive" : "send"));
   }
   const auto from = reinterpret_cast<uintptr_t>(send);
   const auto to = reinterpret_cast<uintptr_t>(recv);
-  if (sends(call) && from != to && from < to + call.bytes() && to < from + call.bytes()) {
+  if (call.sends(rank()) && from != to && from < to + call.bytes() && to < from + call.bytes()) {
     return refuse(
         Result::invalid_argument, call,
         fmt::format(

@@ -14,6 +14,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,10 @@ class Communicator {
   DevicePath* device() const { return device_.get(); }
   /// Whether calls must ask choose_place() even without a stream.
   bool looks_at_memory() const { return device_ != nullptr || guards_host_memory_; }
+  /// Collective: buffers that peers may use in place where the device path can map them; elsewhere it changes nothing. The number of the
+  /// registration, the same on all ranks. Throw Error.
+  uint64_t register_buffer(const void* buffer, size_t bytes);
+  void deregister_buffer(uint64_t id);
   /// True where the call works on device memory: Not success: buffers that do not go together.
   Result choose_place(const Call& call, const void* send, const void* recv, const void* stream,
                       bool& on_device);
@@ -113,10 +118,6 @@ class Communicator {
   void progress();
   void announce(const Pending& pending);
 
-  /// Whether this rank's send buffer is looked at.
-  bool sends(const Call& call) const {
-    return call.collective == Collective::all_reduce || call.root == rank();
-  }
   Result check_call(const Call& call, const void* send, const void* recv);
   Result check_without_device(const Call& call, const void* send, const void* recv, const void* stream);
   Result check_wait(uint64_t waited_ticks, uint64_t ticket);
@@ -151,6 +152,8 @@ class Communicator {
 
   std::unique_ptr<World> world_;
   std::unique_ptr<DevicePath> device_;  // null: host memory only
+  std::set<uint64_t> registered_;
+  uint64_t next_registration_ = 1;
   bool guards_host_memory_;  // the process uses CUDA: buffers may be such that the host cannot reach
   Settings settings_;
   host::Endpoint endpoint_;

@@ -35,6 +35,13 @@ class DevicePath {
   /// Ends the operations of all ranks that this one can reach. Any thread, any number of times.
   virtual void give_up() noexcept = 0;
   virtual plan::Algorithm algorithm_for(Collective collective, uint64_t bytes) const = 0;
+
+  /// Which buffer of a call, registered as it is, was freed since; empty where all is well.
+  virtual std::string freed_buffer(const Call& call, const void* send, const void* recv) const = 0;
+  /// Collective; `id` is the same on all ranks and never used again. Throw Error.
+  virtual void register_buffer(uint64_t id, const void* buffer, size_t bytes) = 0;
+  virtual void deregister_buffer(uint64_t id) = 0;
+
   /// For people.
   virtual std::string describe() const = 0;
 };

@@ -26,7 +26,7 @@ Result Communicator::choose_place(const Call& call, const void* send, const void
     return Result::success;
   }
   const Place to = device_->place_of(recv);
-  const Place from = send != nullptr && sends(call) ? device_->place_of(send) : to;
+  const Place from = send != nullptr && call.sends(rank()) ? device_->place_of(send) : to;
   if (to == Place::unknown || from == Place::unknown) {
     return refuse(Result::system_error, call,
                   fmt::format("the CUDA driver does not say what the {} buffer is",
@@ -61,7 +61,7 @@ Result Communicator::check_without_device(const Call& call, const void* send, co
   }
   if (call.bytes() == 0 || !guards_host_memory_) return Result::success;
   const bool to = is_device_memory(recv);
-  if (!to && !(sends(call) && is_device_memory(send))) return Result::success;
+  if (!to && !(call.sends(rank()) && is_device_memory(send))) return Result::success;
   return refuse(
       Result::unsupported, call,
       fmt::format("the {} buffer is device memory, and this communicator has no device; expected {}",
@@ -70,7 +70,10 @@ Result Communicator::check_without_device(const Call& call, const void* send, co
 
 Result Communicator::check_on_device(const Call& call, const void* send, const void* recv) {
   if (const Result failed = look_for_device_failure(); failed != Result::success) return failed;
-  return check_call(call, send, recv);
+  if (const Result checked = check_call(call, send, recv); checked != Result::success) return checked;
+  if (registered_.empty()) return Result::success;
+  const std::string freed = device_->freed_buffer(call, send, recv);
+  return freed.empty() ? Result::success : refuse(Result::invalid_usage, call, freed);
 }
 
 Result Communicator::run_on_device(const Call& call, const void* send, void* recv, void* stream) {
@@ -91,6 +94,24 @@ Result Communicator::look_for_device_failure() {
   if (device_ == nullptr) return Result::success;
   const auto failure = device_->failure();
   return failure ? poison(failure->code, failure->text) : Result::success;
+}
+
+uint64_t Communicator::register_buffer(const void* buffer, size_t bytes) {
+  if (const Result failed = look_for_device_failure(); failed != Result::success)
+    throw Error(failed, error_text());
+  const uint64_t id = next_registration_++;
+  if (device_ != nullptr) device_->register_buffer(id, buffer, bytes);
+  registered_.insert(id);
+  return id;
+}
+
+void Communicator::deregister_buffer(uint64_t id) {
+  if (const Result failed = look_for_device_failure(); failed != Result::success)
+    throw Error(failed, error_text());
+  if (registered_.erase(id) == 0)
+    raise(Result::invalid_argument, "{}: tutti_deregister: buffer {} is not registered", rank_text(rank()),
+          id);
+  if (device_ != nullptr) device_->deregister_buffer(id);
 }
 
 }  // namespace tutti

@@ -19,7 +19,10 @@ struct Call {
   ReduceOp op = ReduceOp::sum;
   int root = 0;
   uint64_t count = 0;
+  bool registered = false;  // on device memory that peers have mapped, and use
 
+  /// Whether that rank's send buffer is looked at.
+  bool sends(int rank) const { return collective == Collective::all_reduce || root == rank; }
   uint64_t bytes() const { return count * size_of(datatype); }
   bool operator==(const Call&) const = default;
 };

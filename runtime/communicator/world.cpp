@@ -91,13 +91,14 @@ void find_places(World& world, const Settings& settings) {
 
 void find_devices(World& world, const UniqueId& id, const Settings& settings) {
   const int node = world.placement.node_of(world.rank);
-  ParcelExchange parcels(id_of_node(id, static_cast<unsigned>(node)), world.place(),
-                         static_cast<int>(world.placement.ranks_of(node).size()), settings.setup_timeout_ns);
+  world.parcels = std::make_unique<ParcelExchange>(id_of_node(id, static_cast<unsigned>(node)), world.place(),
+                                                   static_cast<int>(world.placement.ranks_of(node).size()),
+                                                   settings.setup_timeout_ns);
   world.devices = join_devices({.rank = world.rank,
                                 .placement = &world.placement,
                                 .control = world.control.get(),
                                 .abort = &world.node->control().abort,
-                                .parcels = &parcels},
+                                .parcels = world.parcels.get()},
                                settings);
 }
 

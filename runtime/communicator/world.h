@@ -9,6 +9,7 @@
 #include "collectives/executors/host/endpoint.h"
 #include "runtime/bootstrap/control.h"
 #include "runtime/bootstrap/node.h"
+#include "runtime/bootstrap/parcels.h"
 #include "runtime/communicator/settings.h"
 #include "runtime/topology/crowd.h"
 #include "runtime/topology/placement.h"
@@ -30,8 +31,9 @@ struct World {
   std::shared_ptr<Node> node;        // the ranks of this node, by place
   std::vector<Inbox> inboxes;        // by rank; none on one node
   std::unique_ptr<PortTransport> transport;
-  std::vector<Port*> ports;             // by rank; null for the ranks of this node
-  std::shared_ptr<DeviceTeam> devices;  // null: host memory only
+  std::vector<Port*> ports;                 // by rank; null for the ranks of this node
+  std::unique_ptr<ParcelExchange> parcels;  // among the ranks of this node; null inside one process
+  std::shared_ptr<DeviceTeam> devices;      // null: host memory only
 
   int ranks() const { return placement.size(); }
   /// Of a rank among the ranks of its node.

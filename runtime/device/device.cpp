@@ -177,7 +177,7 @@ std::shared_ptr<DeviceTeam> join_devices(const DeviceMeeting& meeting, const Set
   const TeamMeeting team = {
       .rank = meeting.rank,
       .placement = meeting.placement,
-      .exchange = [&](Parcel mine) { return meeting.parcels->exchange(std::move(mine)); },
+      .exchange = [parcels = meeting.parcels](Parcel mine) { return parcels->exchange(std::move(mine)); },
       .all_gather = [&](const std::string& mine) { return meeting.control->all_gather(mine); },
       .alarm = alarm_of(meeting)};
   return join_team(team, wanted_device(settings), settings);

@@ -99,7 +99,7 @@ plan::Shape DeviceCommunicator::plan_shape(plan::Algorithm algorithm, int rank, 
           .root = static_cast<uint16_t>(root),
           .credits = static_cast<uint16_t>(credits_for(algorithm, settings.tuning)),
           .nodes = team_->nodes,
-          .one_process = team_->one_process};
+          .one_process = team_->one_process || team_->registrations};
 }
 
 /// From the plans of all ranks: which areas others put to is not in a rank's own.
@@ -125,27 +125,39 @@ void DeviceCommunicator::build_programs(const Settings& settings) {
   std::vector<std::vector<std::byte>> programs;
   for (int c = 0; c < kCollectives; ++c) {
     const auto collective = static_cast<Collective>(c);
-    auto& table = tables_[static_cast<size_t>(c)];
-    table = selection_table(collective, shape(), settings.tuning, scratch);
-    for (const Row& row : table) {
-      int& first = first_entry_[static_cast<size_t>(c)][static_cast<size_t>(row.algorithm)];
-      if (first >= 0) continue;
-      first = static_cast<int>(entries_.size());
-      const int roots = collective == Collective::broadcast ? team_->ranks() : 1;
-      for (int root = 0; root < roots; ++root) {
-        Entry& entry = entries_.emplace_back();
-        entry.plan = std::make_unique<plan::Plan>(
-            algorithms::build(collective, row.algorithm, plan_shape(row.algorithm, rank_, root, settings)));
-        if (entry.plan->lanes.size() > cuda::kDeviceLanes)
-          raise(Result::internal_error, "a plan of {} lanes; at most {}", entry.plan->lanes.size(),
-                cuda::kDeviceLanes);
-        programs.push_back(
-            plan::flatten(*entry.plan, network_areas(collective, row.algorithm, root, settings)));
-        entry.program_bytes = static_cast<uint32_t>(programs.back().size());
-      }
-    }
+    const auto at = static_cast<size_t>(c);
+    tables_[at] = selection_table(collective, shape(), settings.tuning, scratch);
+    add_programs(collective, tables_[at], settings, programs);
+    if (!team_->registrations) continue;
+    JobShape registered = shape();
+    registered.one_process = true;  // as if
+    registered_tables_[at] = selection_table(collective, registered, settings.tuning, scratch);
+    add_programs(collective, registered_tables_[at], settings, programs);
   }
   upload_programs(programs);
+}
+
+/// Those of the table that are not there yet, for every root.
+void DeviceCommunicator::add_programs(Collective collective, const std::vector<Row>& table,
+                                      const Settings& settings,
+                                      std::vector<std::vector<std::byte>>& programs) {
+  for (const Row& row : table) {
+    int& first = first_entry_[static_cast<size_t>(collective)][static_cast<size_t>(row.algorithm)];
+    if (first >= 0) continue;
+    first = static_cast<int>(entries_.size());
+    const int roots = collective == Collective::broadcast ? team_->ranks() : 1;
+    for (int root = 0; root < roots; ++root) {
+      Entry& entry = entries_.emplace_back();
+      entry.plan = std::make_unique<plan::Plan>(
+          algorithms::build(collective, row.algorithm, plan_shape(row.algorithm, rank_, root, settings)));
+      if (entry.plan->lanes.size() > cuda::kDeviceLanes)
+        raise(Result::internal_error, "a plan of {} lanes; at most {}", entry.plan->lanes.size(),
+              cuda::kDeviceLanes);
+      programs.push_back(
+          plan::flatten(*entry.plan, network_areas(collective, row.algorithm, root, settings)));
+      entry.program_bytes = static_cast<uint32_t>(programs.back().size());
+    }
+  }
 }
 
 void DeviceCommunicator::upload_programs(const std::vector<std::vector<std::byte>>& programs) {
@@ -168,8 +180,7 @@ plan::Algorithm DeviceCommunicator::algorithm_for(Collective collective, uint64_
   return select(tables_[static_cast<size_t>(collective)], bytes);
 }
 
-DeviceCommunicator::Entry& DeviceCommunicator::entry_for(const Call& call) {
-  const plan::Algorithm algorithm = algorithm_for(call.collective, call.bytes());
+DeviceCommunicator::Entry& DeviceCommunicator::entry_for(const Call& call, plan::Algorithm algorithm) {
   const int first = first_entry_[static_cast<size_t>(call.collective)][static_cast<size_t>(algorithm)];
   return entries_[static_cast<size_t>(first) + static_cast<size_t>(call.root)];
 }
@@ -190,8 +201,23 @@ void DeviceCommunicator::split(Entry& entry, uint64_t count, uint32_t element) c
 
 // ---- operations -------------------------------------------------------------------------------------------------------
 
-DeviceCommunicator::Prepared DeviceCommunicator::prepare(const Call& call, const void* send, void* recv) {
-  Entry& entry = entry_for(call);
+bool DeviceCommunicator::lend(const Call& call, const void* send, const void* recv, Loans& loans) const {
+  if (!team_->registrations) {
+    loans = {reinterpret_cast<uint64_t>(send), reinterpret_cast<uint64_t>(recv)};
+    return false;
+  }
+  loans.output = team_->registrations->lend(recv, call.bytes());
+  if (call.sends(rank_)) loans.input = team_->registrations->lend(send, call.bytes());
+  return loans.output != cuda::kNoLoan && (!call.sends(rank_) || loans.input != cuda::kNoLoan);
+}
+
+DeviceCommunicator::Prepared DeviceCommunicator::prepare(Call call, const void* send, void* recv) {
+  Loans loans;
+  call.registered = lend(call, send, recv, loans);
+  const auto& tables = call.registered ? registered_tables_ : tables_;
+  Entry& entry = entry_for(call, select(tables[static_cast<size_t>(call.collective)], call.bytes()));
+  // Ranks that choose the same plan either way need not agree.
+  call.registered = call.registered && entry.plan->direct;
   const auto element = static_cast<uint32_t>(size_of(call.datatype));
   if (entry.count != call.count || entry.element != element) split(entry, call.count, element);
   Prepared prepared;
@@ -210,7 +236,9 @@ DeviceCommunicator::Prepared DeviceCommunicator::prepare(const Call& call, const
       .parts = entry.parts,
       .first_block = 0,
       .divisor = call.op == ReduceOp::avg ? static_cast<uint32_t>(team_->ranks()) : 0,
-      .direct = entry.plan->direct ? 1U : 0U};
+      .direct = entry.plan->direct ? 1U : 0U,
+      .input_loan = loans.input,
+      .output_loan = loans.output};
   prepared.kernel = kernels().kernel(call.op, call.datatype);
   prepared.blocks = entry.parts;
   return prepared;
@@ -296,6 +324,38 @@ Place DeviceCommunicator::place_of(const void* pointer) const noexcept {
   return Place::unknown;
 }
 
+// ---- registered buffers -----------------------------------------------------------------------------------------------
+
+std::string DeviceCommunicator::freed_buffer(const Call& call, const void* send, const void* recv) const {
+  if (!team_->registrations || call.bytes() == 0) return "";
+  const bool output = team_->registrations->is_stale(recv);
+  if (!output && !(call.sends(rank_) && team_->registrations->is_stale(send))) return "";
+  return fmt::format(
+      "the {} buffer is registered, but what was registered there has been freed since; expected "
+      "tutti_deregister before memory is freed",
+      output ? "receive" : "send");
+}
+
+void DeviceCommunicator::register_buffer(uint64_t id, const void* buffer, size_t bytes) {
+  if (!team_->registrations) return;
+  // Mapping memory may wait for what runs on the device.
+  await_own_operations();
+  team_->registrations->add(id, buffer, bytes);
+}
+
+void DeviceCommunicator::deregister_buffer(uint64_t id) {
+  if (!team_->registrations) return;
+  await_own_operations();
+  team_->registrations->remove(id);
+}
+
+/// They end at their deadline at the latest.
+void DeviceCommunicator::await_own_operations() const {
+  if (!has_latest_) return;
+  const cuda::ContextGuard guard(cuda_device());
+  cuda_device().driver().check(cuda_device().driver().cuEventSynchronize(latest_), "waiting for operations");
+}
+
 // ---- what went wrong, and when things happened ------------------------------------------------------------------------
 
 std::optional<DevicePath::Failure> DeviceCommunicator::failure() const {
@@ -336,13 +396,13 @@ std::string DeviceCommunicator::latest_text() const {
 }
 
 std::string DeviceCommunicator::describe() const {
-  return fmt::format("device {} ({}), at most {} thread blocks, {} KiB of scratch each, {}{}", device(),
+  return fmt::format("device {} ({}), at most {} thread blocks, {} KiB of scratch each, {}{}{}", device(),
                      cuda_device().facts().name, team_->layout.parts,
                      (team_->layout.packets_bytes + team_->layout.slots_bytes) / 1024,
                      team_->one_process ? "buffers of all ranks in one process"
                      : team_->network   ? "windows of its node, a network through pinned memory to others"
                                         : "windows of other processes",
-                     latest_text());
+                     team_->registrations ? team_->registrations->describe() : "", latest_text());
 }
 
 std::vector<cuda::DeviceStamp> DeviceCommunicator::stamps() const {

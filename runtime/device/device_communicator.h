@@ -43,7 +43,7 @@ class DeviceCommunicator : public DevicePath {
   const DeviceTeam& team() const { return *team_; }
   JobShape shape() const;
 
-  Prepared prepare(const Call& call, const void* send, void* recv);
+  Prepared prepare(Call call, const void* send, void* recv);
   /// Orders `stream` behind this communicator's latest operation.
   CUresult follow(CUstream stream);
   /// Remembers that the latest operation went to `stream`.
@@ -61,8 +61,17 @@ class DeviceCommunicator : public DevicePath {
   void give_up() noexcept override;
   plan::Algorithm algorithm_for(Collective collective, uint64_t bytes) const override;
   std::string describe() const override;
+  std::string freed_buffer(const Call& call, const void* send, const void* recv) const override;
+  void register_buffer(uint64_t id, const void* buffer, size_t bytes) override;
+  void deregister_buffer(uint64_t id) override;
 
  private:
+  /// What peers need to use the buffers of a call.
+  struct Loans {
+    uint64_t input = cuda::kNoLoan;
+    uint64_t output = cuda::kNoLoan;
+  };
+
   struct Entry {
     std::unique_ptr<plan::Plan> plan;
     CUdeviceptr program = 0;
@@ -83,7 +92,12 @@ class DeviceCommunicator : public DevicePath {
                                    const Settings& settings) const;
   void build_programs(const Settings& settings);
   void upload_programs(const std::vector<std::vector<std::byte>>& programs);
-  Entry& entry_for(const Call& call);
+  /// Whether all that peers would use of a call is registered; sets the loans.
+  bool lend(const Call& call, const void* send, const void* recv, Loans& loans) const;
+  Entry& entry_for(const Call& call, plan::Algorithm algorithm);
+  void add_programs(Collective collective, const std::vector<Row>& table, const Settings& settings,
+                    std::vector<std::vector<std::byte>>& programs);
+  void await_own_operations() const;
   void split(Entry& entry, uint64_t count, uint32_t element) const;
   /// The latest operations by the device's clock, oldest first; those in graphs too.
   std::vector<cuda::DeviceStamp> stamps() const;
@@ -94,6 +108,7 @@ class DeviceCommunicator : public DevicePath {
   uint64_t timeout_ns_;
   uint64_t max_slice_bytes_;
   std::array<std::vector<Row>, kCollectives> tables_;
+  std::array<std::vector<Row>, kCollectives> registered_tables_;  // for calls whose buffers are registered
   std::vector<Entry> entries_;
   /// [collective][algorithm]: the first entry, of root 0; the other roots follow. -1: none.
   std::array<std::array<int, plan::kAlgorithms>, kCollectives> first_entry_{};

@@ -72,19 +72,6 @@ size_t state_size(const cuda::DeviceLayout& layout) {
   return granted_at(layout) + layout.ranks * sizeof(uint64_t);
 }
 
-/// Copies to the device and waits for it, on a stream of its own: no other work is waited for.
-void write(const cuda::Device& device, CUdeviceptr to, const void* from, size_t bytes) {
-  const cuda::Driver& driver = device.driver();
-  const cuda::ContextGuard guard(device);
-  CUstream stream = nullptr;
-  driver.check(driver.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
-  const CUresult copied = driver.cuMemcpyHtoDAsync(to, from, bytes, stream);
-  const CUresult waited = driver.cuStreamSynchronize(stream);
-  static_cast<void>(driver.cuStreamDestroy(stream));
-  driver.check(copied, fmt::format("writing {} bytes to device {}", bytes, device.ordinal()));
-  driver.check(waited, fmt::format("writing {} bytes to device {}", bytes, device.ordinal()));
-}
-
 void allocate(DeviceMember& member, const cuda::DeviceLayout& layout,
               const std::vector<cuda::DevicePtr>& peers) {
   member.window = cuda::DeviceMemory(member.device, layout.total, peers);
@@ -107,6 +94,7 @@ void write_state(const DeviceTeam& team, int rank, const Settings& settings) {
   state.stamps = reinterpret_cast<cuda::DeviceStamp*>(member.state.as<std::byte>() + stamps_at(team.layout));
   state.words =
       reinterpret_cast<cuda::HostWords*>(member.words.device_address());  // NOLINT(performance-no-int-to-ptr)
+  if (team.registrations) state.registered = team.registrations->table();
   for (size_t r = 0; r < team.members.size(); ++r) state.windows[r] = team.members[r].mapped;
   if (team.network) {
     auto* const granted = member.state.as<std::byte>() + granted_at(team.layout);
@@ -119,7 +107,7 @@ void write_state(const DeviceTeam& team, int rank, const Settings& settings) {
     part.history = kNoHistory;
     std::memcpy(image.data() + kStatesAt + p * sizeof(part), &part, sizeof(part));
   }
-  write(*member.device, member.state.address(), image.data(), image.size());
+  member.state.write(0, image.data(), image.size());
 }
 
 void check_all_have_devices(const std::vector<DeviceOffer>& offers) {
@@ -276,7 +264,12 @@ std::shared_ptr<DeviceTeam> join_team(const TeamMeeting& meeting, int ordinal, c
   team->members.resize(offers.size());
   team->members[static_cast<size_t>(meeting.rank)] = std::move(own);
   share_windows(*team, meeting, local);
-  if (!team->nodes.empty()) join_network(*team, meeting, device, settings);
+  if (team->nodes.empty()) {
+    team->registrations =
+        std::make_unique<Registrations>(device, meeting.rank, team->ranks(), meeting.exchange);
+  } else {
+    join_network(*team, meeting, device, settings);
+  }
   write_state(*team, meeting.rank, settings);
   static_cast<void>(meeting.exchange({}));  // nobody starts before everybody is ready
   return team;

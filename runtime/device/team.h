@@ -16,6 +16,7 @@
 #include "runtime/bootstrap/parcels.h"
 #include "runtime/communicator/settings.h"
 #include "runtime/device/network.h"
+#include "runtime/device/registrations.h"
 #include "runtime/topology/placement.h"
 #include "transports/cuda_ipc/memory.h"
 #include "transports/cuda_ipc/sharing.h"
@@ -50,9 +51,10 @@ struct DeviceTeam {
   cuda::DeviceLayout layout;
   cuda::Scope scope = cuda::Scope::system;  // device: all ranks of the node are on one GPU
   bool one_process = false;
-  std::vector<uint16_t> nodes;       // by rank: its node; empty: all are on one
-  std::unique_ptr<Network> network;  // null where all are on one node
-  Alarm alarm;                       // of the network
+  std::vector<uint16_t> nodes;                   // by rank: its node; empty: all are on one
+  std::unique_ptr<Network> network;              // null where all are on one node
+  std::unique_ptr<Registrations> registrations;  // processes of one node; null else
+  Alarm alarm;                                   // of the network
 
   int ranks() const { return static_cast<int>(members.size()); }
   cuda::DeviceRank* rank_state(int rank) const {
@@ -72,7 +74,7 @@ cuda::DeviceLayout agree_on_layout(const std::vector<DeviceOffer>& offers, const
 struct TeamMeeting {
   int rank = 0;
   const Placement* placement = nullptr;
-  /// Gives all ranks of the node a parcel, and gets theirs, by place.
+  /// Gives all ranks of the node a parcel, and gets theirs, by place; also later, when buffers are registered.
   std::function<std::vector<Parcel>(Parcel mine)> exchange;
   /// The same among all ranks, by rank. Needed where there are several nodes.
   std::function<std::vector<std::string>(const std::string& mine)> all_gather;

@@ -3,13 +3,11 @@
 #include <signal.h>
 
 #include <cstdlib>
-#include <cstring>
 
 #include "tests/catch.h"
 #include "tests/gpu/support/device_job.h"
-#include "tests/gpu/support/driver.h"
+#include "tests/gpu/support/device_process.h"
 #include "tests/gpu/support/graphs.h"
-#include "tests/process/support/forked.h"
 #include "tests/runtime/support/sanitizer.h"
 
 namespace {
@@ -21,12 +19,6 @@ using workload::Collective;
 /// By rank: the name of its node.
 using Nodes = std::string;
 
-tutti_comm_config_t device_config(const char* algorithm = nullptr) {
-  tutti_comm_config_t config = patient_config(algorithm);
-  config.device = 0;
-  return config;
-}
-
 /// Becomes a rank of the node of that name, before any variable is read and before CUDA is used.
 void move_to(char node) {
   const char name[] = {node, '\0'};
@@ -34,36 +26,7 @@ void move_to(char node) {
   setenv("UCX_TLS", "tcp", 0);
 }
 
-/// As skipped(); but CUDA must not be initialised before a fork, so a process of its own asks.
-bool skipped_here() {
-  static const std::string missing = [] {
-    Shared<char> text(200);
-    Forked asker;
-    asker.start([&] { std::strncpy(text.data(), missing_device().c_str(), 199); });
-    asker.expect_all_good();
-    return std::string(text.data());
-  }();
-  if (!missing.empty()) std::printf("SKIPPED: %s\n", missing.c_str());
-  return !missing.empty();
-}
-
-/// What one rank of a test has: made in its own process.
-struct Rank {
-  Rank(const tutti_unique_id_t& id, int rank, int ranks, const tutti_comm_config_t& config)
-      : own(id, rank, ranks, config),
-        device(tutti::cuda::Device::open(0)),
-        context(*device),
-        stream(*device) {}
-
-  tutti_comm_t comm() const { return own.get(); }
-
-  OwnRank own;
-  tutti::cuda::DevicePtr device;
-  tutti::cuda::ContextGuard context;
-  CopyStream stream;
-};
-
-void run_cases(const Rank& own, int rank, int ranks, const std::vector<Case>& cases,
+void run_cases(const DeviceProcess& own, int rank, int ranks, const std::vector<Case>& cases,
                const std::vector<workload::Bytes>& wanted, uint64_t* hashes) {
   std::mt19937_64 random(static_cast<uint64_t>(rank) + 1);
   std::vector<std::unique_ptr<DeviceJob>> jobs;
@@ -82,39 +45,7 @@ void run_cases(const Rank& own, int rank, int ranks, const std::vector<Case>& ca
   }
 }
 
-/// The same sum on every rank, from numbers that change with `turn`.
-struct Sum {
-  Sum(const Rank& own, int rank_in, int ranks_in, size_t count_in)
-      : rank(rank_in), ranks(ranks_in), count(count_in), memory(own.device, count_in * sizeof(int32_t)) {}
-
-  void fill(const Rank& own, int turn) const {
-    const std::vector<int32_t> values(count, (rank + 1) * (turn + 1));
-    const auto* bytes = reinterpret_cast<const uint8_t*>(values.data());
-    upload(*own.device, memory.address(), {bytes, bytes + count * sizeof(int32_t)});
-  }
-  tutti_result_t run(const Rank& own) const {
-    auto* const data = reinterpret_cast<void*>(memory.address());  // NOLINT(performance-no-int-to-ptr)
-    return tutti_all_reduce(data, data, static_cast<int64_t>(count), TUTTI_INT32, TUTTI_SUM, own.comm(),
-                            own.stream.get());
-  }
-  void check(const Rank& own, int turn) const {
-    const std::vector<uint8_t> bytes = download(*own.device, memory.address(), count * sizeof(int32_t));
-    const int32_t wanted = ranks * (ranks + 1) / 2 * (turn + 1);
-    for (size_t i = 0; i < count; ++i) {
-      int32_t got = 0;
-      std::memcpy(&got, bytes.data() + i * sizeof(got), sizeof(got));
-      expect(got == wanted, "rank {}, turn {}: element {} of {} is {}, expected {}", rank, turn, i, count,
-             got, wanted);
-    }
-  }
-
-  int rank;
-  int ranks;
-  size_t count;
-  Allocation memory;
-};
-
-/// Runs `body(Rank&, rank)` on every rank; those in `spared` need not end.
+/// Runs `body(own, rank)` on every rank; those in `spared` need not end.
 template <typename Body>
 void on_nodes(const Nodes& nodes, const tutti_comm_config_t& config, const std::vector<size_t>& spared,
               Body&& body) {
@@ -123,7 +54,7 @@ void on_nodes(const Nodes& nodes, const tutti_comm_config_t& config, const std::
   for (int rank = 0; rank < static_cast<int>(nodes.size()); ++rank) {
     group.start([&, rank] {
       move_to(nodes[static_cast<size_t>(rank)]);
-      Rank own(id, rank, static_cast<int>(nodes.size()), config);
+      DeviceProcess own(id, rank, static_cast<int>(nodes.size()), config);
       body(own, rank);
     });
   }
@@ -140,7 +71,7 @@ void run_on_nodes(const Nodes& nodes, const std::string& algorithm, const std::v
   for (int rank = 0; rank < ranks; ++rank) {
     group.start([&, rank] {
       move_to(nodes[static_cast<size_t>(rank)]);
-      const Rank own(id, rank, ranks, device_config(algorithm.c_str()));
+      const DeviceProcess own(id, rank, ranks, device_config(algorithm.c_str()));
       // Operations on host memory go beside those on devices.
       expect_working(own.comm(), rank, ranks);
       run_cases(own, rank, ranks, cases, wanted, hashes.data());
@@ -227,7 +158,7 @@ TEST_CASE("a graph with operations between nodes is replayed, with other data an
   if (skipped_here()) return;
   for (const Nodes nodes : {"ab", "aabb"}) {
     const int ranks = static_cast<int>(nodes.size());
-    on_nodes(nodes, device_config(), {}, [&](const Rank& own, int rank) {
+    on_nodes(nodes, device_config(), {}, [&](const DeviceProcess& own, int rank) {
       const Sum small(own, rank, ranks, 100);
       const Sum large(own, rank, ranks, 100'000);
       const Sum eager(own, rank, ranks, 5'000);
@@ -255,7 +186,7 @@ TEST_CASE("a rank that ends is found by the others' kernels") {
     const auto ranks = static_cast<int>(nodes.size());
     const int victim = ranks - 1;
     Shared<std::atomic<int>> gate(1);
-    on_nodes(nodes, device_config(), {static_cast<size_t>(victim)}, [&](const Rank& own, int rank) {
+    on_nodes(nodes, device_config(), {static_cast<size_t>(victim)}, [&](const DeviceProcess& own, int rank) {
       const Sum first(own, rank, ranks, 1000);
       const Sum second(own, rank, ranks, 100'000);
       first.fill(own, 0);
@@ -281,7 +212,7 @@ TEST_CASE("a rank on another node that is late is named when the deadline has pa
   tutti_comm_config_t config = device_config();
   config.timeout_ns = kSecond;
   Shared<std::atomic<int>> gate(1);
-  on_nodes("ab", config, {}, [&](const Rank& own, int rank) {
+  on_nodes("ab", config, {}, [&](const DeviceProcess& own, int rank) {
     const Sum sum(own, rank, 2, 1000);
     sum.fill(own, 0);
     if (rank == 0) {
@@ -298,7 +229,7 @@ TEST_CASE("a rank on another node that is late is named when the deadline has pa
 TEST_CASE("ranks of two nodes that call different operations are told both") {
   if (skipped_here()) return;
   Shared<std::atomic<int>> gate(1);
-  on_nodes("ab", device_config(), {}, [&](const Rank& own, int rank) {
+  on_nodes("ab", device_config(), {}, [&](const DeviceProcess& own, int rank) {
     const Sum sum(own, rank, 2, rank == 0 ? 1000 : 999);
     sum.fill(own, 0);
     expect_success(sum.run(own), "enqueuing");

@@ -235,6 +235,31 @@ TEST_CASE("a request that outlives its communicator is refused") {
   CHECK(tutti_comm_destroy(comms[1]) == TUTTI_SUCCESS);
 }
 
+TEST_CASE("registering host memory changes nothing, and is checked all the same") {
+  tutti_comm_t comm = nullptr;
+  REQUIRE(tutti_comm_create_local(&comm, 1, nullptr) == TUTTI_SUCCESS);
+  std::vector<float> buffer(100, 1);
+  tutti_registration_t first = nullptr;
+  tutti_registration_t second = nullptr;
+  REQUIRE(tutti_register(comm, buffer.data(), 400, &first) == TUTTI_SUCCESS);
+  REQUIRE(tutti_register(comm, buffer.data(), 400, &second) == TUTTI_SUCCESS);
+  CHECK(first != second);
+  CHECK(tutti_all_reduce(buffer.data(), buffer.data(), 100, TUTTI_FLOAT32, TUTTI_SUM, comm, nullptr) ==
+        TUTTI_SUCCESS);
+  CHECK(tutti_deregister(comm, first) == TUTTI_SUCCESS);
+  CHECK(tutti_deregister(comm, first) == TUTTI_INVALID_ARGUMENT);
+  check_text({"tutti_deregister", "is not registered"});
+  CHECK(tutti_register(comm, buffer.data(), 400, nullptr) == TUTTI_INVALID_ARGUMENT);
+  check_text({"tutti_register", "registration is null"});
+  CHECK(tutti_group_start() == TUTTI_SUCCESS);
+  CHECK(tutti_register(comm, buffer.data(), 400, &first) == TUTTI_INVALID_USAGE);
+  check_text({"tutti_register", "tutti_group_start"});
+  CHECK(tutti_group_end() == TUTTI_SUCCESS);
+  CHECK(tutti_comm_destroy(comm) == TUTTI_SUCCESS);
+  CHECK(tutti_deregister(comm, second) == TUTTI_INVALID_USAGE);
+  check_text({"tutti_deregister", "destroyed"});
+}
+
 TEST_CASE("a request that has completed is not mistaken for a later one") {
   tutti_comm_t comm = nullptr;
   REQUIRE(tutti_comm_create_local(&comm, 1, nullptr) == TUTTI_SUCCESS);

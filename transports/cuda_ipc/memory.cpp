@@ -130,16 +130,29 @@ DeviceMemory::DeviceMemory(DevicePtr device, size_t bytes, std::span<const Devic
   if (memory_ == nullptr) memory_ = allocate(device_, bytes, peers);
 }
 
-void DeviceMemory::clear(size_t offset, size_t bytes) const {
+/// `start(stream)` enqueues what is done to those bytes.
+template <typename Start>
+void DeviceMemory::change(size_t offset, size_t bytes, const char* what, Start&& start) const {
   if (offset > size_ || bytes > size_ - offset)
-    raise(Result::internal_error, "bytes {} to {} of {} were to be cleared", offset, offset + bytes, size_);
+    raise(Result::internal_error, "bytes {} to {} of {} were to be {}", offset, offset + bytes, size_, what);
   if (bytes == 0) return;
   const Driver& driver = device_->driver();
   const ContextGuard context(*device_);
   const OwnStream stream(driver);
-  driver.check(driver.cuMemsetD8Async(address() + offset, 0, bytes, stream.get()),
-               fmt::format("cuMemsetD8Async of {} bytes", bytes));
-  driver.check(driver.cuStreamSynchronize(stream.get()), fmt::format("clearing {} bytes", bytes));
+  driver.check(start(stream.get()), fmt::format("{} bytes to be {}", bytes, what));
+  driver.check(driver.cuStreamSynchronize(stream.get()), fmt::format("{} bytes to be {}", bytes, what));
+}
+
+void DeviceMemory::clear(size_t offset, size_t bytes) const {
+  change(offset, bytes, "cleared", [&](CUstream stream) {
+    return device_->driver().cuMemsetD8Async(address() + offset, 0, bytes, stream);
+  });
+}
+
+void DeviceMemory::write(size_t offset, const void* from, size_t bytes) const {
+  change(offset, bytes, "written", [&](CUstream stream) {
+    return device_->driver().cuMemcpyHtoDAsync(address() + offset, from, bytes, stream);
+  });
 }
 
 PinnedMemory::PinnedMemory(const DevicePtr& device, size_t bytes) : size_(bytes) {

@@ -71,9 +71,14 @@ class DeviceMemory {
   /// Sets bytes to zero and waits for it; on a stream of its own, so it waits for no other work.
   void clear(size_t offset, size_t bytes) const;
   void clear() const { clear(0, size_); }
+  /// Copies from the host, likewise.
+  void write(size_t offset, const void* from, size_t bytes) const;
   void reset() noexcept { *this = {}; }
 
  private:
+  template <typename Start>
+  void change(size_t offset, size_t bytes, const char* what, Start&& start) const;
+
   DevicePtr device_;
   std::shared_ptr<void> memory_;  // has one owner; knows how it ends
   size_t size_ = 0;

@@ -17,8 +17,9 @@ namespace tutti::cuda {
 /// A pair or a board line (transports/channel.h), in memory that is read and written through collectives/executors/cuda/sync.h.
 struct alignas(64) DeviceLine {
   uint64_t counters[2];
-  uint64_t tag;    // of the operation it was last raised in
-  uint64_t input;  // boards, in direct plans: where the raiser's buffers of this operation are
+  uint64_t tag;  // of the operation it was last raised in
+  uint64_t
+      input;  // boards, in direct plans: loans of the raiser's buffers (collectives/executors/cuda/launch.h)
   uint64_t output;
   uint64_t unused[3];
 };

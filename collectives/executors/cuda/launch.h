@@ -114,7 +114,16 @@ struct alignas(16) DeviceRank {
   HostWords* words;
   std::byte* windows[kMostDeviceRanks];  // by rank; null: on another node
   DeviceNetwork network;
+  const uint64_t* registered;  // [registration][rank]: where that buffer is here; null: loans are addresses
 };
+
+// A loan tells peers where a buffer is that they may use in place. Inside one process it is the address. Between processes, where each has
+// mapped it elsewhere, it names a registration and how far into it.
+inline constexpr uint64_t kNoLoan = ~uint64_t{0};
+inline constexpr int kLoanOffsetBits = 48;
+constexpr uint64_t loan_of(uint64_t registration, uint64_t offset) {
+  return registration << kLoanOffsetBits | offset;
+}
 
 /// One operation of one rank.
 struct RankArguments {
@@ -133,6 +142,8 @@ struct RankArguments {
   uint32_t first_block;  // of the launch
   uint32_t divisor;
   uint32_t direct;  // the plan reaches into peers' buffers
+  uint64_t input_loan;
+  uint64_t output_loan;
 };
 
 struct Launch {

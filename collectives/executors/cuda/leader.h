@@ -252,11 +252,23 @@ class Leader {
     DeviceLine* line = line_of(step.channel, true);
     store(&line->tag, shared_.tag);
     if (shared_.arguments->direct != 0 && step.channel.kind == plan::ChannelKind::board) {
-      store(&line->input, reinterpret_cast<uint64_t>(shared_.arguments->input));
-      store(&line->output, reinterpret_cast<uint64_t>(shared_.arguments->output));
+      store(&line->input, shared_.arguments->input_loan);
+      store(&line->output, shared_.arguments->output_loan);
     }
     publish(&line->counters[step.channel.index], value, shared_.rank.scope);
     return Outcome::passed;
+  }
+
+  /// Where that loan of a peer is here.
+  TUTTI_DEVICE_INLINE std::byte* lent(int peer, uint64_t loan) const {
+    const uint64_t* registered = shared_.rank.registered;
+    if (registered == nullptr) return reinterpret_cast<std::byte*>(loan);
+    if (loan == kNoLoan) return nullptr;
+    const uint64_t row = loan >> kLoanOffsetBits;
+    const uint64_t offset = loan & ((uint64_t{1} << kLoanOffsetBits) - 1);
+    return reinterpret_cast<std::byte*>(
+               load(&registered[row * static_cast<uint64_t>(shared_.rank.ranks) + peer])) +
+           offset;
   }
 
   TUTTI_DEVICE_INLINE Outcome wait(const plan::Step& step, int64_t round, int64_t slice, int& blocked_by) {
@@ -278,8 +290,8 @@ class Leader {
       return Outcome::blocked;
     }
     if (shared_.arguments->direct != 0 && step.channel.kind == plan::ChannelKind::board) {
-      shared_.inputs[peer] = reinterpret_cast<const std::byte*>(load(&line->input));
-      shared_.outputs[peer] = reinterpret_cast<std::byte*>(load(&line->output));
+      shared_.inputs[peer] = lent(peer, load(&line->input));
+      shared_.outputs[peer] = lent(peer, load(&line->output));
     }
     return Outcome::passed;
   }
