@@ -123,6 +123,16 @@ constexpr std::array<VariableSpec, kVariables> kSpecs{{
      .high = 4095,
      .help = "File to which the log is appended, instead of standard error; `%r` stands for the rank.",
      .charset = Charset::path},
+    {.variable = Variable::stats,
+     .name = "TUTTI_STATS",
+     .type = VariableType::text,
+     .high = 4095,
+     .help = "File to which the statistics of a communicator are written as JSON when it is destroyed, or at "
+             "the end of the process: by "
+             "rank 0, or by every rank where the name has `%r`, which stands for the rank. `%c` stands for "
+             "the number of the communicator "
+             "in its process; without it the second one writes to the name with `.2`.",
+     .charset = Charset::path},
     {.variable = Variable::epoch_start,
      .name = "TUTTI_EPOCH_START",
      .type = VariableType::integer,

@@ -31,6 +31,7 @@ enum class Variable : uint8_t {
   simd,
   log,
   log_file,
+  stats,
   epoch_start,
   rank,
   size,

@@ -250,6 +250,7 @@ tutti::Settings settings_from(const tutti_comm_config_t* config) {
   overrides.device = known.device;
   if (known.algorithm != nullptr) overrides.algorithm = known.algorithm;
   const tutti::Environment& environment = tutti::Environment::process();
+  if (environment.is_set(tutti::Variable::stats)) tutti::handles::write_statistics_at_exit();
   static const bool warned = [&] {
     for (const std::string& warning : environment.warnings()) tutti::log(tutti::Level::warn, "{}", warning);
     return true;
@@ -608,6 +609,20 @@ tutti_result_t tutti_comm_describe(tutti_comm_t comm, char* text, size_t size, s
     if (text == nullptr && size != 0)
       tutti::raise(Result::invalid_argument, "tutti_comm_describe: text is null");
     copy_text(found->describe(), text, size, needed);
+  });
+}
+
+tutti_result_t tutti_comm_stats(tutti_comm_t comm, const char* format, char* text, size_t size,
+                                size_t* needed) {
+  bool forked = false;
+  const Communicator* found = tutti::handles::find(comm, forked);
+  if (found == nullptr) return no_communicator("tutti_comm_stats", comm, forked);
+  return guarded([&] {
+    if (format == nullptr || (text == nullptr && size != 0)) {
+      tutti::raise(Result::invalid_argument, "tutti_comm_stats: {} is null",
+                   format == nullptr ? "format" : "text");
+    }
+    copy_text(found->statistics(format), text, size, needed);
   });
 }
 

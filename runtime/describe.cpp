@@ -16,6 +16,7 @@
 #include "runtime/bootstrap/launch.h"
 #include "runtime/communicator/settings.h"
 #include "runtime/device.h"
+#include "runtime/statistics/built_in.h"
 #include "runtime/topology/machine.h"
 #include "runtime/topology/networks.h"
 #include "runtime/topology/placement.h"
@@ -130,7 +131,7 @@ Job job_of(const std::vector<int>& ranks_of_nodes, const Settings& settings) {
   job.shape.ranks = std::accumulate(ranks_of_nodes.begin(), ranks_of_nodes.end(), 0);
   job.shape.nodes = static_cast<int>(ranks_of_nodes.size());
   job.most = *std::max_element(ranks_of_nodes.begin(), ranks_of_nodes.end());
-  job.layout = shm::layout(job.most, settings.scratch_bytes);
+  job.layout = shm::layout(job.most, settings.scratch_bytes, statistics_bytes(job.most));
   return job;
 }
 
@@ -192,10 +193,11 @@ std::string meeting_text() {
 
 std::string selection_text(const Job& job, const Settings& settings) {
   const shm::Layout& layout = job.layout;
-  std::string text =
-      fmt::format("\nScratch for {}\n  each window {} (packets {}, slots {}), {} on the largest node\n",
-                  job_text(job), format_size(layout.total), format_size(layout.packets_size),
-                  format_size(layout.slots_size), format_size(layout.total * static_cast<size_t>(job.most)));
+  std::string text = fmt::format(
+      "\nScratch for {}\n  each window {} (packets {}, slots {}, statistics {}), {} on the largest node\n",
+      job_text(job), format_size(layout.total), format_size(layout.packets_size),
+      format_size(layout.slots_size), format_size(layout.annex_size),
+      format_size(layout.total * static_cast<size_t>(job.most)));
   text += fmt::format("\nSelection for {}\n", job_text(job));
   const std::string selection =
       describe_selection(job.shape, settings.tuning, scratch_limits(layout.slots_size, layout.packets_size));
@@ -295,7 +297,8 @@ std::string as_json(const Job& job, const Settings& settings) {
                     {"nodes", job.shape.nodes},
                     {"window_bytes", job.layout.total},
                     {"packets_bytes", job.layout.packets_size},
-                    {"slots_bytes", job.layout.slots_size}};
+                    {"slots_bytes", job.layout.slots_size},
+                    {"statistics_bytes", job.layout.annex_size}};
   out["selection"] = selection_json(job, settings);
   out["environment"] = environment_json();
   out["warnings"] = Environment::process().warnings();

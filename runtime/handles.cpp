@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 
@@ -103,6 +104,24 @@ tutti_comm_t add(std::unique_ptr<Communicator> communicator) {
   slot.process = process_generation.load(std::memory_order_relaxed);
   slot.communicator.store(communicator.release(), std::memory_order_release);
   return as_handle<tutti_comm_t>(uint64_t{generation} << 16 | (index + 1));
+}
+
+void write_statistics_at_exit() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    std::atexit([] {
+      Table& t = table();
+      // Whoever holds the lock makes or destroys a communicator even now; the end of the process does not wait for that.
+      const std::unique_lock lock(t.mutex, std::try_to_lock);
+      if (!lock.owns_lock()) return;
+      for (uint32_t index = 0; index < t.used; ++index) {
+        const Slot& slot = *slot_at(index);
+        const Communicator* communicator = slot.communicator.load(std::memory_order_acquire);
+        if (communicator != nullptr && slot.process == process_generation.load(std::memory_order_relaxed))
+          communicator->write_statistics();
+      }
+    });
+  });
 }
 
 Communicator* find(tutti_comm_t handle, bool& forked) {

@@ -19,6 +19,9 @@ inline constexpr uint32_t kSlots = 65534;
 /// Takes ownership; throws Error(unsupported) when all slots are taken. Thread-safe, as all functions here.
 tutti_comm_t add(std::unique_ptr<Communicator> communicator);
 
+/// Has the statistics of all communicators written that live at the end of the process.
+void write_statistics_at_exit();
+
 /// Null when the handle names no living communicator, or one made before this process was forked off (`forked` is set).
 Communicator* find(tutti_comm_t handle, bool& forked);
 

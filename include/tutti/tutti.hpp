@@ -280,6 +280,18 @@ class Communicator {
   /// Collective.
   void deregister(tutti_registration_t registration) { check(tutti_deregister(comm_, registration)); }
 
+  /// How long operations took and who was late: tutti_comm_stats. From any thread.
+  std::string stats(const char* format = "json") const {
+    std::string text;
+    for (size_t needed = 1;;) {
+      text.resize(needed + needed / 8);  // it may grow meanwhile
+      check(tutti_comm_stats(comm_, format, text.data(), text.size(), &needed));
+      if (needed > text.size()) continue;
+      text.resize(needed - 1);
+      return text;
+    }
+  }
+
   /// Throws the error that poisoned the communicator, if there is one.
   void query() const { check(tutti_comm_query(comm_)); }
   void abort() { check(tutti_comm_abort(comm_)); }

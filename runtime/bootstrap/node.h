@@ -23,6 +23,8 @@ struct Member {
 };
 
 struct Node {
+  int most = 0;    // ranks on any node of the communicator: windows are laid out for so many
+  int number = 0;  // of the communicator in this process: 1, 2, ...
   shm::Layout layout;
   std::vector<Member> members;  // by rank
 
@@ -32,6 +34,9 @@ struct Node {
   }
   NodeControl& control() const { return window(0).header->node; }
 };
+
+/// With the layout and the number that a new communicator has.
+std::shared_ptr<Node> make_node(int most_ranks, size_t scratch_bytes);
 
 /// All ranks inside this process. Throws Error.
 std::shared_ptr<Node> make_local_node(int ranks, size_t scratch_bytes);

@@ -50,13 +50,12 @@ Own make_own(const Meeting& meeting, size_t window_size) {
 
 class Host {
  public:
-  Host(const UniqueId& id, const Meeting& meeting, const shm::Layout& layout, Own own)
+  Host(const UniqueId& id, const Meeting& meeting, std::shared_ptr<Node> node, Own own)
       : id_(id),
         meeting_(meeting),
         deadline_(meeting.limit_ns),
-        members_(static_cast<size_t>(meeting.size())) {
-    node_ = std::make_shared<Node>();
-    node_->layout = layout;
+        members_(static_cast<size_t>(meeting.size())),
+        node_(std::move(node)) {
     members_[0].memory = std::move(own.memory);
     members_[0].wake = std::move(own.wake);
     members_[0].pid = getpid();
@@ -255,11 +254,12 @@ class Host {
 
 class Guest {
  public:
-  Guest(const UniqueId& id, const Meeting& meeting, const shm::Layout& layout, Own own)
-      : id_(id), meeting_(meeting), deadline_(meeting.limit_ns), own_(std::move(own)) {
-    node_ = std::make_shared<Node>();
-    node_->layout = layout;
-  }
+  Guest(const UniqueId& id, const Meeting& meeting, std::shared_ptr<Node> node, Own own)
+      : id_(id),
+        meeting_(meeting),
+        deadline_(meeting.limit_ns),
+        own_(std::move(own)),
+        node_(std::move(node)) {}
 
   std::shared_ptr<Node> run() {
     connect();
@@ -381,10 +381,10 @@ class Guest {
 
 std::shared_ptr<Node> meet(const UniqueId& id, const Meeting& meeting) {
   id.check();
-  const shm::Layout layout = shm::layout(meeting.most, meeting.scratch_bytes);
-  Own own = make_own(meeting, layout.total);
-  if (meeting.rank == 0) return Host(id, meeting, layout, std::move(own)).run();
-  return Guest(id, meeting, layout, std::move(own)).run();
+  std::shared_ptr<Node> node = make_node(meeting.most, meeting.scratch_bytes);
+  Own own = make_own(meeting, node->layout.total);
+  if (meeting.rank == 0) return Host(id, meeting, std::move(node), std::move(own)).run();
+  return Guest(id, meeting, std::move(node), std::move(own)).run();
 }
 
 }  // namespace tutti

@@ -51,6 +51,7 @@ Communicator::Communicator(std::unique_ptr<World> world, const Settings& setting
       kernels_(choose_kernels(settings.simd)),
       interpreter_(endpoint_, kernels_),
       abort_(&world_->node->control().abort),
+      statistics_(make_statistics(*world_, settings.epoch_start)),
       slots_(world_->node->layout.slots_size),
       packets_(world_->node->layout.packets_size),
       epoch_(settings.epoch_start - 1),
@@ -68,6 +69,7 @@ Communicator::Communicator(std::unique_ptr<World> world, const Settings& setting
       !vain.empty() && rank() == 0) {
     log(Level::warn, "the algorithm that was asked for is not used: {}", vain);
   }
+  check_statistics_file(*world_, settings_.stats_file);
   if (world_->control) serve_control();
 }
 
@@ -78,6 +80,7 @@ Communicator::~Communicator() {
   // Peers that still wait for this rank learn that it has left.
   publish(endpoint_.self().retired->closed, 1);
   endpoint_.wake_all();
+  write_statistics();
   if (!world_->transport) return;
   log(Level::info, "{}", describe());
   // What was sent last may still be on its way to ranks that are late.
@@ -219,19 +222,24 @@ void Communicator::progress() {
     Pending& pending = queue_[head_ % kMaxOutstanding];
     if (!running_) {
       announce(pending);
+      statistics_.arrive();
       interpreter_.start(pending.operation);
       running_ = true;
       warned_ = false;
       surveyed_ = false;
       suspected_since_ = 0;
+    } else {
+      statistics_.retry();
     }
     switch (interpreter_.advance()) {
       case host::Interpreter::Progress::done:
         running_ = false;
         finished_epoch_.store(pending.epoch, std::memory_order_relaxed);
+        statistics_.leave(pending.epoch, pending.call);
         ++head_;
         break;
       case host::Interpreter::Progress::blocked:
+        statistics_.idle();
         return;
       case host::Interpreter::Progress::mismatch:
         find_mismatch();

@@ -24,6 +24,7 @@
 #include "runtime/communicator/settings.h"
 #include "runtime/communicator/signature.h"
 #include "runtime/communicator/world.h"
+#include "runtime/statistics/statistics.h"
 
 namespace tutti {
 
@@ -97,6 +98,11 @@ class Communicator {
   /// Who is where, how each peer is reached, what went there and how long this rank waited for it; text for people.
   std::string describe() const;
 
+  /// Of operations on host memory (docs/statistics.md): "json" or "prometheus". Any thread. Throws Error.
+  std::string statistics(const std::string& format) const;
+  /// Writes the file that TUTTI_STATS asks for; any thread.
+  void write_statistics() const noexcept;
+
  private:
   struct Pending {
     host::Operation operation;
@@ -163,6 +169,7 @@ class Communicator {
   Sleeper sleeper_;
   WaitLoop wait_loop_;
   AbortToken abort_;
+  [[no_unique_address]] OperationStatistics statistics_;
 
   std::array<std::vector<Row>, kCollectives> tables_;
   std::array<std::vector<CachedPlan>, static_cast<size_t>(kCollectives) * plan::kAlgorithms>

@@ -51,4 +51,12 @@ std::string Communicator::describe() const {
   return text;
 }
 
+std::string Communicator::statistics(const std::string& format) const {
+  return statistics_text(statistics_, *world_, format);
+}
+
+void Communicator::write_statistics() const noexcept {
+  if (!settings_.stats_file.empty()) tutti::write_statistics(statistics_, *world_, settings_.stats_file);
+}
+
 }  // namespace tutti

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "runtime/statistics/built_in.h"
 #include "runtime/version.h"
 
 namespace tutti {
@@ -22,7 +23,8 @@ int device_of(const Environment& environment) {
 }
 
 std::string digest(const Environment& environment, const std::string& algorithm) {
-  std::string lines = fmt::format("library version={}\n", kVersionText);
+  std::string lines = fmt::format("library version={}\nstatistics in this build={}\n", kVersionText,
+                                  kStatisticsBuiltIn ? "yes" : "no");
   for (const auto& [name, value] : environment.plan_values()) {
     // The configuration's algorithm stands for the variable.
     const bool replaced = name == "TUTTI_ALGO" && !algorithm.empty();
@@ -68,6 +70,7 @@ Settings make_settings(const Environment& environment, const Overrides& override
   s.ctas = static_cast<int>(environment.integer(Variable::ctas));
   s.device_comms = static_cast<int>(environment.integer(Variable::device_comms));
   s.device_scratch_bytes = environment.size(Variable::device_scratch_bytes);
+  s.stats_file = environment.text(Variable::stats);
   s.digest = digest(environment, overrides.algorithm);
   return s;
 }

@@ -32,6 +32,7 @@ struct Settings {
   int ctas = 0;                       // most thread blocks of a rank per collective; 0 = automatic
   int device_comms = 1;               // communicators that share a device at one time
   uint64_t device_scratch_bytes = 0;  // 0 = automatic
+  std::string stats_file;             // TUTTI_STATS; empty: none
   std::string digest;                 // what must be equal on all ranks: lines "name=value"
 };
 

@@ -31,10 +31,13 @@ constexpr size_t round_up(size_t value, size_t unit) {
 
 }  // namespace
 
-Layout layout(int ranks, size_t scratch_bytes) {
+Layout layout(int ranks, size_t scratch_bytes, size_t annex_bytes) {
   const auto n = static_cast<size_t>(ranks);
   Layout l;
-  l.total = scratch_bytes != 0 ? scratch_bytes : std::min(kMostAutomatic, kNodeLimit / n / kPage * kPage);
+  l.annex_size = round_up(annex_bytes, kPage);
+  const size_t share = kNodeLimit / n / kPage * kPage;
+  l.total = scratch_bytes != 0 ? scratch_bytes
+                               : std::min(kMostAutomatic, share - std::min(share - kPage, l.annex_size));
   l.pairs = round_up(sizeof(WindowHeader), kCacheLine);
   l.packets = round_up(l.pairs + n * sizeof(PairLine), kPage);
   l.packets_size = std::clamp(l.total / 16, kLeastPackets, kMostPackets);
@@ -42,6 +45,9 @@ Layout layout(int ranks, size_t scratch_bytes) {
   // Very many ranks: the control part grows, the scratch does not fall below one packet ring's size.
   l.total = std::max(round_up(l.total, kPage), l.slots + kLeastPackets);
   l.slots_size = l.total - l.slots;
+  // At the end, so that whatever the annex is, the scratch before it lies as it does without.
+  l.annex = round_up(l.total, kPage);
+  l.total = l.annex + l.annex_size;
   return l;
 }
 

@@ -1,6 +1,6 @@
 // Windows in shared memory: where everything lies, and the memory itself.
 //
-//   WindowHeader | PairLine[ranks] | packets (ring of lines) | slots (ring of bytes)
+//   WindowHeader | PairLine[ranks] | packets (ring of lines) | slots (ring of bytes) | annex (what the layer above shares)
 //
 // The memory is an anonymous file (memfd), sealed against resizing and executing, passed to peers as a descriptor, and gone
 // when the last process that maps it is. All of it is reserved when it is made: a memory limit that is too small is an
@@ -23,11 +23,14 @@ struct Layout {
   size_t packets_size = 0;
   size_t slots = 0;
   size_t slots_size = 0;
+  size_t annex = 0;
+  size_t annex_size = 0;
   size_t total = 0;
 };
 
-/// `scratch_bytes` is the size of a whole window, 0 for automatic: 4 MiB for few ranks, at most 64 MiB per node.
-Layout layout(int ranks, size_t scratch_bytes);
+/// `scratch_bytes` is the size of a window without its annex, 0 for automatic: 2 MiB for few ranks, and at most 64 MiB per node, annexes
+/// included. The annex is `annex_bytes` that nobody here looks at; zero at first, as all of a window.
+Layout layout(int ranks, size_t scratch_bytes, size_t annex_bytes = 0);
 
 /// A mapping of a window. Move-only; unmaps.
 class Mapping {
@@ -61,10 +64,15 @@ struct Window {
   PairLine* pairs = nullptr;
   Packet* packets = nullptr;
   std::byte* slots = nullptr;
+  std::byte* annex = nullptr;
 
   static Window at(std::byte* base, const Layout& layout) {
-    return {base, reinterpret_cast<WindowHeader*>(base), reinterpret_cast<PairLine*>(base + layout.pairs),
-            reinterpret_cast<Packet*>(base + layout.packets), base + layout.slots};
+    return {base,
+            reinterpret_cast<WindowHeader*>(base),
+            reinterpret_cast<PairLine*>(base + layout.pairs),
+            reinterpret_cast<Packet*>(base + layout.packets),
+            base + layout.slots,
+            base + layout.annex};
   }
 };
 

@@ -1,0 +1,87 @@
+#include <nlohmann/json.hpp>
+
+#include "runtime/statistics/report.h"
+#include "runtime/version.h"
+
+namespace tutti::statistics {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json histogram_json(const Histogram& histogram) {
+  Json out = {{"count", histogram.count()}};
+  if (histogram.count() == 0) return out;
+  out["sum_ns"] = histogram.sum();
+  out["mean_ns"] = histogram.mean();
+  out["min_ns"] = histogram.min();
+  out["p50_ns"] = histogram.percentile(0.5);
+  out["p90_ns"] = histogram.percentile(0.9);
+  out["p99_ns"] = histogram.percentile(0.99);
+  out["p999_ns"] = histogram.percentile(0.999);
+  out["max_ns"] = histogram.max();
+  Json buckets = Json::array();
+  for (size_t i = 0; i < Histogram::kBuckets; ++i) {
+    if (const uint64_t count = histogram.count_in(i); count != 0)
+      buckets.push_back({Histogram::lower_bound(i), count});
+  }
+  out["buckets"] = buckets;
+  return out;
+}
+
+Json kind_json(const KindSummary& kind, bool has_peers) {
+  Json out;
+  if (kind.kind == kOtherKinds) {
+    out["collective"] = "others";
+  } else {
+    const int size_class = size_class_of_kind(kind.kind);
+    out["collective"] = name_of(collective_of(kind.kind));
+    out["bytes_from"] = least_bytes(size_class);
+    out["bytes_to"] = most_bytes(size_class) == UINT64_MAX ? Json(nullptr) : Json(most_bytes(size_class));
+  }
+  out["latency"] = histogram_json(kind.latency);
+  out["waited_ns"] = kind.waited_ns;
+  out["latency_of_node"] = histogram_json(kind.latency_of_node);
+  if (has_peers) out["skew"] = histogram_json(kind.skew);
+  if (has_peers) out["service"] = histogram_json(kind.service);
+  return out;
+}
+
+Json rank_json(const RankSummary& rank, uint64_t derived) {
+  const auto times = static_cast<double>(rank.times_last);
+  return {{"rank", rank.rank},
+          {"operations", rank.operations},
+          {"times_last", rank.times_last},
+          {"share_last", derived == 0 ? 0.0 : times / static_cast<double>(derived)},
+          {"late_ns", rank.late_ns},
+          {"mean_late_ns", rank.times_last == 0 ? 0.0 : static_cast<double>(rank.late_ns) / times},
+          {"max_late_ns", rank.most_late_ns}};
+}
+
+}  // namespace
+
+std::string as_json(const Summary& summary, const Scope& scope) {
+  Json out;
+  out["schema"] = "tutti-stats/1";
+  out["version"] = kVersionText;
+  out["communicator"] = scope.communicator;
+  out["rank"] = scope.rank;
+  out["size"] = scope.size;
+  out["node"] = scope.node;
+  out["nodes"] = scope.nodes;
+  out["scope"] = scope.nodes == 1 ? "all ranks" : "ranks of this node";
+  out["memory"] = "host";
+  out["operations"] = summary.own().operations;
+  out["derived"] = summary.derived;
+  out["pending"] = summary.pending;
+  out["dropped"] = summary.dropped;
+  Json kinds = Json::array();
+  for (const KindSummary& kind : summary.kinds) kinds.push_back(kind_json(kind, summary.ranks.size() > 1));
+  out["kinds"] = kinds;
+  Json ranks = Json::array();
+  for (const RankSummary& rank : summary.ranks) ranks.push_back(rank_json(rank, summary.derived));
+  out["ranks"] = ranks;
+  return out.dump(2) + "\n";
+}
+
+}  // namespace tutti::statistics
