@@ -105,6 +105,9 @@ class Gatherer {
       summary_.derived += figures->skew.count();
       summary_.kinds.push_back(*figures);
     }
+    const uint64_t known = summary_.derived + summary_.dropped;
+    if (parts_.size() > 1 && summary_.own().operations > known)
+      summary_.pending = summary_.own().operations - known;
     return std::move(summary_);
   }
 
@@ -117,9 +120,7 @@ class Gatherer {
       const StampState state = look_at(epoch, verdict, stamps);
       if (state == StampState::overwritten) ++summary_.dropped;
       if (state == StampState::ready) add(verdict, stamps.kind);
-      if (state != StampState::not_yet) continue;
-      count_unfinished(turns, epoch);
-      return;
+      if (state == StampState::not_yet) return;
     }
   }
 
@@ -145,13 +146,6 @@ class Gatherer {
     ++culprit.times_last;
     culprit.late_ns += late;
     culprit.most_late_ns = std::max(culprit.most_late_ns, late);
-  }
-
-  void count_unfinished(const Turns& turns, uint64_t epoch) {
-    Stamps stamps;
-    const NodePart& own = parts_[static_cast<size_t>(summary_.place)];
-    for (; own.ring.read(epoch, stamps) == StampState::ready; epoch = turns.first_from(epoch + 1))
-      ++summary_.pending;
   }
 
   const std::vector<NodePart>& parts_;
