@@ -1,7 +1,10 @@
 // What always-on statistics cost an operation: two builds of the library in one process, taking turns.
 //
-//     statistics_bench LIBRARY_WITH LIBRARY_WITHOUT [RANKS [BYTES]]
+//     statistics_bench LIBRARY_WITH LIBRARY_WITHOUT [RANKS [BYTES [LATE_NS]]]
 //     statistics_bench build/release/lib/libtutti.so build/off/lib/libtutti.so      (the second one built with -DTUTTI_STATS=OFF)
+//
+// LATE_NS makes rank 0, whose time is printed, come so much later to every operation than it could: a rank that never waits does what is left to
+// do for the statistics on its own way, and not while it waits for others.
 //
 // The ranks are threads. Each round is kOperations all-reduces back to back on a communicator of the one library, then as many on one of the
 // other; which of them begins changes from round to round, so that whatever else happens on the machine hits both alike. A round that
@@ -20,6 +23,7 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "core/sync.h"
 #include "core/thread_group.h"
 
 namespace {
@@ -81,13 +85,16 @@ struct Side {
   }
 
   /// Nanoseconds per operation.
-  double round(int rank) {
+  double round(int rank, uint64_t late_ticks) {
     const auto r = static_cast<size_t>(rank);
     tutti_comm_t comm = comms[r];
     std::vector<float>& mine = data[r];
     check(library.barrier(comm, nullptr), "tutti_barrier");
     const uint64_t start = tutti::now_ns();
     for (int i = 0; i < kOperations; ++i) {
+      if (rank == 0 && late_ticks != 0) {
+        for (const uint64_t until = tutti::ticks() + late_ticks; tutti::ticks() < until;) tutti::cpu_relax();
+      }
       check(library.all_reduce(mine.data(), mine.data(), static_cast<int64_t>(mine.size()), TUTTI_FLOAT32,
                                TUTTI_MAX, comm, nullptr),
             "tutti_all_reduce");
@@ -123,19 +130,20 @@ void report(const Side& with, const Side& without, int ranks, size_t bytes) {
              mean_difference);
 }
 
-void run(const char* with_path, const char* without_path, int ranks, size_t bytes) {
+void run(const char* with_path, const char* without_path, int ranks, size_t bytes, uint64_t late_ns) {
   const size_t floats = std::max<size_t>(bytes / sizeof(float), 1);
   Side with(with_path, ranks, floats);
   Side without(without_path, ranks, floats);
   if (!with.has_statistics() || without.has_statistics())
     throw std::runtime_error("expected a library with statistics and then one without (TUTTI_STATS=OFF)");
+  const uint64_t late_ticks = tutti::ns_to_ticks(late_ns);
   tutti::ThreadGroup group(ranks);
   group.run([&](int rank) {
     for (int i = -kWarmUpRounds; i < kRounds; ++i) {
       Side* order[] = {&with, &without};
       if (i % 2 != 0) std::swap(order[0], order[1]);
       for (Side* side : order) {
-        const double time = side->round(rank);
+        const double time = side->round(rank, late_ticks);
         if (rank == 0 && i >= 0) side->times.push_back(time);
       }
     }
@@ -154,13 +162,14 @@ int positive(const char* text, const char* what) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 3 || argc > 5) {
-    fmt::print(stderr, "usage: {} LIBRARY_WITH LIBRARY_WITHOUT [RANKS [BYTES]]\n", argv[0]);
+  if (argc < 3 || argc > 6) {
+    fmt::print(stderr, "usage: {} LIBRARY_WITH LIBRARY_WITHOUT [RANKS [BYTES [LATE_NS]]]\n", argv[0]);
     return 2;
   }
   try {
     run(argv[1], argv[2], argc > 3 ? positive(argv[3], "RANKS") : 2,
-        static_cast<size_t>(argc > 4 ? positive(argv[4], "BYTES") : 4));
+        static_cast<size_t>(argc > 4 ? positive(argv[4], "BYTES") : 4),
+        static_cast<uint64_t>(argc > 5 ? positive(argv[5], "LATE_NS") : 0));
     return 0;
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());

@@ -41,7 +41,7 @@ class StatisticsRecorder {
     publish(own_.header->operations, ++operations_);
     finished_ = epoch;
     if (epoch >= urgent_) [[unlikely]]
-      derive();
+      derive_urgently();
   }
 
   /// It cannot go on for now: time for what is not urgent.
@@ -65,6 +65,7 @@ class StatisticsRecorder {
     return static_cast<uint64_t>((Wide{ticks} * ns_per_tick_) >> kFractionBits);
   }
   void derive();
+  void derive_urgently();
   void conclude(statistics::Kind kind);
   void go_on();
 
@@ -85,10 +86,11 @@ class StatisticsRecorder {
   uint64_t operations_ = 0;
 
   // What is being derived.
-  uint64_t position_;  // epoch
-  uint64_t due_;       // worth a look once this epoch is finished here
-  uint64_t urgent_;    // not to be put off once this one is
-  int next_ = 0;       // place whose stamps are wanted next
+  uint64_t position_;     // epoch
+  uint64_t due_;          // worth a look once this epoch is finished here
+  uint64_t urgent_;       // not to be put off once this one is
+  int next_ = 0;          // place whose stamps are wanted next
+  bool fetched_ = false;  // the records of this block are asked for
   statistics::Verdict verdict_;
 };
 

@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/sync.h"
 #include "runtime/statistics/kind.h"
 
 namespace tutti::statistics {
@@ -76,6 +77,13 @@ class StampRing {
     stamps.dependency = record.dependency.load(std::memory_order_acquire);
     stamps.exit = record.exit.load(std::memory_order_acquire);
     return record.name.load(std::memory_order_relaxed) == name ? StampState::ready : StampState::overwritten;
+  }
+
+  /// Asks for the records of [first, end) without waiting for them.
+  void fetch(uint64_t first, uint64_t end) const {
+    constexpr uint64_t kRecordsPerLine = kCacheLine / sizeof(StampRecord);
+    for (uint64_t epoch = first; epoch < end; epoch += kRecordsPerLine)
+      __builtin_prefetch(&records_[epoch % kRecords]);
   }
 
  private:
