@@ -21,7 +21,6 @@
 namespace tutti::statistics {
 
 struct alignas(kCacheLine) PartHeader {
-  Counter operations;     // complete, of this rank
   Counter derived;        // this rank has derived all epochs that fall to it and are below this one
   OneWriterCell dropped;  // epochs that fell to this rank and whose stamps were overwritten first
 };

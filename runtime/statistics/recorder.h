@@ -37,8 +37,7 @@ class StatisticsRecorder {
     own_.ring.write({epoch, kind, arrival_, dependency_, exit});
     statistics::ClassSlot& slot = slot_of(kind);
     slot.latency.record(nanoseconds(exit - arrival_));
-    slot.waited_ns.add(nanoseconds(dependency_ - arrival_));
-    publish(own_.header->operations, ++operations_);
+    if (dependency_ != arrival_) slot.waited_ns.add(nanoseconds(dependency_ - arrival_));
     finished_ = epoch;
     if (epoch >= urgent_) [[unlikely]]
       derive_urgently();
@@ -83,7 +82,6 @@ class StatisticsRecorder {
   uint64_t arrival_ = 0;
   uint64_t dependency_ = 0;
   uint64_t finished_;
-  uint64_t operations_ = 0;
 
   // What is being derived.
   uint64_t position_;     // epoch

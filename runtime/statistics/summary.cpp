@@ -89,6 +89,7 @@ class Gatherer {
       if (own) to.latency.merge(from->latency);
       if (own) to.waited_ns += from->waited_ns;
       to.latency_of_node.merge(from->latency);
+      summary_.ranks[place].operations += from->latency.count();
       to.skew.merge(from->skew);
       to.service.merge(from->service);
     }
@@ -97,10 +98,7 @@ class Gatherer {
   }
 
   Summary finish(const std::vector<int>& rank_of) {
-    for (size_t place = 0; place < parts_.size(); ++place) {
-      summary_.ranks[place].rank = rank_of[place];
-      summary_.ranks[place].operations = parts_[place].header->operations.load(std::memory_order_acquire);
-    }
+    for (size_t place = 0; place < parts_.size(); ++place) summary_.ranks[place].rank = rank_of[place];
     for (auto& [kind, figures] : kinds_) {
       summary_.derived += figures->skew.count();
       summary_.kinds.push_back(*figures);
