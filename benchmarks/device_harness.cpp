@@ -29,7 +29,7 @@ double least_traffic(Kind kind, int ranks, uint64_t bytes, bool in_place) {
 struct DeviceHarness::Subject {
   DeviceLibrary* library = nullptr;
   std::unique_ptr<gpu::Graph> graph;  // of the mode graph
-  std::vector<double> ns;
+  Trace trace;
   std::vector<double> call_ns;
   int64_t wrong = 0;
 };
@@ -182,8 +182,13 @@ class DeviceHarness::Measurement {
     return longest;
   }
 
-  /// (time on the device, time of the host), each of one call.
-  std::pair<double, double> timed(Subject& subject, Plant plant) {
+  struct Times {
+    double ns = 0;       // on the device, of one call
+    double call_ns = 0;  // of the host, of one call
+    uint64_t entry = 0;
+  };
+
+  Times timed(Subject& subject, Plant plant) {
     prepare();
     ranks_.device(0).make_current();
     // More than one call would wait for room in the device's queue, and the device for the gate.
@@ -206,17 +211,23 @@ class DeviceHarness::Measurement {
     const double ns = elapsed(subject);
     if (options_.checks > 0 && repeatable()) check(subject, Extent::spans, plant);
     const auto calls = static_cast<double>(device_.chain);
-    return {ns / calls, static_cast<double>(ticks_to_ns(exit - entry)) / calls};
+    return {ns / calls, static_cast<double>(ticks_to_ns(exit - entry)) / calls, entry};
+  }
+
+  void keep_times(Subject& subject, const Times& times) {
+    if (harness_.run_start_ == 0) harness_.run_start_ = times.entry;
+    subject.trace.start_us.push_back(static_cast<double>(ticks_to_ns(times.entry - harness_.run_start_)) /
+                                     1000);
+    subject.trace.us.push_back(times.ns / 1000);
+    subject.call_ns.push_back(times.call_ns);
   }
 
   void timed_rounds(int64_t first, int64_t rounds, bool keep) {
     for (int64_t i = first; i < first + rounds; ++i) {
       for (size_t turn = 0; turn < subjects_.size(); ++turn) {
         Subject& subject = subjects_[whose_turn(i, turn, subjects_.size())];
-        const auto [ns, call_ns] = timed(subject, keep && i == 0 ? Plant::timed : Plant::none);
-        if (!keep) continue;
-        subject.ns.push_back(ns);
-        subject.call_ns.push_back(call_ns);
+        const Times times = timed(subject, keep && i == 0 ? Plant::timed : Plant::none);
+        if (keep) keep_times(subject, times);
       }
     }
   }
@@ -247,25 +258,28 @@ class DeviceHarness::Measurement {
   OnDevice on_device(const Subject& subject) const {
     OnDevice device;
     device.ranks_per_gpu = device_.ranks_per_gpu;
-    device.mode = device_.graph ? "graph" : device_.chain > 1 ? "chain" : "isolated";
-    device.chain = device_.chain;
     device.call_ns = summarize(subject.call_ns).p50.value_or(0);
     device.settings = subject.library->settings();
-    if (device_.devices.size() == 1 && harness_.copy_bandwidth_ > 0) {
-      device.bound_us = least_traffic(harness_.collective_.kind, ranks_.size(), plan_.bytes, plan_.in_place) /
-                        harness_.copy_bandwidth_ / 1000;
-    }
     return device;
+  }
+
+  std::optional<double> bound_us() const {
+    if (device_.devices.size() > 1 || harness_.copy_bandwidth_ <= 0) return std::nullopt;
+    return least_traffic(harness_.collective_.kind, ranks_.size(), plan_.bytes, plan_.in_place) /
+           harness_.copy_bandwidth_ / 1000;
   }
 
   std::vector<Row> rows() {
     std::vector<Row> rows;
     for (Subject& subject : subjects_) {
-      Row row = plan_.row(harness_.collective_, options_, ranks_.size(), std::move(subject.ns));
+      Row row = plan_.row(harness_.collective_, options_, ranks_.size(), std::move(subject.trace));
       row.library = subject.library->name();
       row.algorithm = subject.library->algorithm(plan_.call);
       row.wrong = subject.wrong;
       row.device = on_device(subject);
+      row.mode = device_.graph ? "graph" : device_.chain > 1 ? "chain" : "isolated";
+      row.chain = device_.chain;
+      row.bound_us = bound_us();
       rows.push_back(std::move(row));
     }
     return rows;

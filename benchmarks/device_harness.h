@@ -45,6 +45,7 @@ class DeviceHarness {
   gpu::Event start_;
   std::vector<std::unique_ptr<gpu::Event>> ends_;  // by rank
   uint64_t generation_ = 0;
+  uint64_t run_start_ = 0;  // the tick of the first timed iteration
 };
 
 /// Bytes that an algorithm cannot do without reading or writing when `ranks` ranks on one device have messages of `bytes`.

@@ -57,7 +57,7 @@ class DeviceRun {
       std::vector<Row> rows = harness.measure(plans_[i], libraries);
       rows.front().no_baseline = why_not;
       progress.clear();
-      report_.keep(rows);
+      report_.keep(std::move(rows));
       stopped = interrupted();
     }
     return report_.finish(machine_, plans_.size(), stopped);

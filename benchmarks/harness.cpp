@@ -24,12 +24,32 @@ void arrive_late(int rank, uint64_t generation) {
   while (now_ns() < until) sched_yield();
 }
 
+/// All that lies between the stamps of an iteration.
+Stamps timed_call(Library& library, const Call& call, int& code) {
+  Stamps stamps;
+  stamps.arrival = stamp();
+  code = library.run(call);
+  stamps.exit = stamp();
+  return stamps;
+}
+
+/// Does nothing, to see what measuring costs.
+class NoLibrary final : public Library {
+ public:
+  const char* name() const override { return "none"; }
+  void prepare(const Call&) override {}
+  int run(const Call&) noexcept override { return 0; }
+  std::string explain(int) const override { return {}; }
+  std::string algorithm(const Call&) const override { return {}; }
+};
+
 }  // namespace
 
 /// A library and what was measured of it.
 struct Harness::Subject {
   Library* library = nullptr;
-  std::vector<double> ns;  // this rank's (exit - entry) of each iteration, preallocated
+  std::vector<Stamps> stamps;  // of this rank, since they were last combined; preallocated
+  Trace trace;
   int64_t wrong = 0;
 };
 
@@ -46,7 +66,7 @@ class Harness::Measurement {
                  world_.rank()) {
     for (Library* library : libraries) {
       library->prepare(call_);
-      subjects_.push_back({library, {}, 0});
+      subjects_.push_back({library, {}, {}, 0});
     }
   }
 
@@ -94,33 +114,52 @@ class Harness::Measurement {
     }
   }
 
-  double timed(Subject& subject, Plant plant) {
+  Stamps timed(Subject& subject, Plant plant) {
     const uint64_t generation = ++harness_.generation_;
     message_.prepare(Extent::spans, generation);
     world_.barrier();
-    const uint64_t entry = stamp();
-    const int code = subject.library->run(call_);
-    const uint64_t exit = stamp();
+    int code = 0;
+    const Stamps stamps = timed_call(*subject.library, call_, code);
     must_succeed(subject, code);
     if (plants_here(subject, plant)) message_.plant_error(Extent::spans, generation);
     if (options_.checks > 0) subject.wrong += message_.check(Extent::spans, generation);
-    return static_cast<double>(ticks_to_ns(exit - entry));
+    return stamps;
   }
 
-  /// One call of each library, in turns. Keeps the times from `first` on where there is room for them.
+  /// One call of each library, in turns.
   void timed_rounds(int64_t first, int64_t rounds, bool keep) {
     for (int64_t i = first; i < first + rounds; ++i) {
       for (size_t turn = 0; turn < subjects_.size(); ++turn) {
         Subject& subject = subjects_[whose_turn(i, turn, subjects_.size())];
-        const double ns = timed(subject, keep && i == 0 ? Plant::timed : Plant::none);
-        if (keep) subject.ns[static_cast<size_t>(i)] = ns;
+        const Stamps stamps = timed(subject, keep && i == 0 ? Plant::timed : Plant::none);
+        if (keep) subject.stamps.push_back(stamps);
       }
+    }
+  }
+
+  void combine() {
+    if (harness_.run_start_ == 0) harness_.run_start_ = subjects_.front().stamps.front().arrival;
+    Combiner combiner(world_, !options_.raw.empty(), harness_.run_start_);
+    for (Subject& subject : subjects_) {
+      combiner.add(subject.stamps, subject.trace);
+      subject.stamps.clear();
+    }
+  }
+
+  /// Stamps are combined after each kMostIterations of them; what that does to the caches is not timed.
+  void counted_rounds(int64_t rounds) {
+    for (int64_t done = 0; done < rounds;) {
+      if (done > 0) timed_rounds(done, kLeastWarmup, false);
+      const int64_t batch = std::min(rounds - done, kMostIterations);
+      timed_rounds(done, batch, true);
+      combine();
+      done += batch;
     }
   }
 
   /// At least `least` rounds, then more until `seconds` have passed on some rank or there are `most`. Ranks agree after
   /// each batch; batches grow with what is done, so that agreeing costs little and the time is kept roughly.
-  int64_t rounds_within(double seconds, int64_t least, int64_t most, bool keep) {
+  void rounds_within(double seconds, int64_t least, int64_t most, bool keep) {
     constexpr int64_t kLargestBatch = 1000;
     const uint64_t start = now_ns();
     int64_t done = 0;
@@ -131,7 +170,6 @@ class Harness::Measurement {
       done += batch;
       elapsed = world_.max(static_cast<double>(now_ns() - start) * 1e-9);
     }
-    return done;
   }
 
   void warm_up(double seconds) {
@@ -145,24 +183,21 @@ class Harness::Measurement {
   void measure_times() {
     const double seconds = options_.seconds * static_cast<double>(subjects_.size());
     warm_up(seconds);
-    for (Subject& subject : subjects_) {
-      subject.ns.assign(static_cast<size_t>(options_.iterations.value_or(kMostIterations)), 0);
-    }
-    int64_t done = 0;
+    const auto room =
+        static_cast<size_t>(std::min(options_.iterations.value_or(kMostIterations), kMostIterations));
+    for (Subject& subject : subjects_) subject.stamps.reserve(room);
     if (options_.iterations) {
-      done = *options_.iterations;
-      timed_rounds(0, done, true);
+      counted_rounds(*options_.iterations);
     } else {
-      done = rounds_within(seconds, kLeastIterations, kMostIterations, true);
+      rounds_within(seconds, kLeastIterations, kMostIterations, true);
+      combine();
     }
-    for (Subject& subject : subjects_) subject.ns.resize(static_cast<size_t>(done));
   }
 
   std::vector<Row> rows() {
     std::vector<Row> rows;
     for (Subject& subject : subjects_) {
-      world_.max(std::span<double>(subject.ns));
-      Row row = plan_.row(harness_.collective_, options_, world_.size(), std::move(subject.ns));
+      Row row = plan_.row(harness_.collective_, options_, world_.size(), std::move(subject.trace));
       row.library = subject.library->name();
       row.algorithm = subject.library->algorithm(call_);
       row.nodes = world_.nodes();
@@ -188,6 +223,25 @@ Harness::Harness(World& world, const CollectiveInfo& collective, const Options& 
       recv_(largest),
       send_(options.has_out_of_place() ? largest : 0) {
   calibrate_ticks();
+}
+
+double Harness::measuring_ns() {
+  constexpr int kCalls = 10'001;
+  constexpr int kTogether = 100;  // so that the clock's own steps do not show
+  NoLibrary nothing;
+  Library* volatile hidden = &nothing;  // the compiler may not see that its calls do nothing
+  Library& library = *hidden;
+  std::vector<double> ns;
+  for (int i = 0; i < kCalls / kTogether; ++i) {
+    uint64_t ticks = 0;
+    for (int j = 0; j < kTogether; ++j) {
+      int code = 0;
+      const Stamps stamps = timed_call(library, {}, code);
+      ticks += stamps.exit - stamps.arrival;
+    }
+    ns.push_back(static_cast<double>(ticks_to_ns(ticks)) / kTogether);
+  }
+  return summarize(std::move(ns)).p50.value_or(0);
 }
 
 uint64_t Harness::memory_needed(const Options& options, uint64_t largest) {

@@ -28,6 +28,9 @@ class Harness {
   /// Collective. One row for each library, Tutti's first; equal on all ranks. Throws where a call fails.
   std::vector<Row> measure(const RowPlan& plan, const std::vector<Library*>& libraries);
 
+  /// What lies between the two stamps besides the call: the p50 of calls that do nothing.
+  static double measuring_ns();
+
   /// Bytes that one rank's buffers take.
   static uint64_t memory_needed(const Options& options, uint64_t largest);
 
@@ -41,6 +44,7 @@ class Harness {
   Buffer recv_;
   Buffer send_;
   uint64_t generation_ = 0;  // of the data; the same on all ranks at any point
+  uint64_t run_start_ = 0;   // the tick of the first timed iteration
 };
 
 }  // namespace tutti::bench

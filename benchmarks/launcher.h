@@ -39,6 +39,8 @@ class World {
   int rank() const { return rank_; }
   int size() const { return size_; }
   int nodes() const;
+  /// Whether all ranks read the same tick counter.
+  bool one_clock() const { return nodes() == 1; }
   tutti_comm_t measured() const { return measured_.get(); }
 
   void barrier() { control_.barrier(); }
@@ -46,6 +48,8 @@ class World {
   double max(double value);
   void max(std::span<double> values) { control_.all_reduce(values, TUTTI_MAX); }
   void max(std::span<uint8_t> values) { control_.all_reduce(values, TUTTI_MAX); }
+  void max(std::span<uint64_t> values) { control_.all_reduce(values, TUTTI_MAX); }
+  void broadcast(std::span<uint64_t> values, int root) { control_.broadcast(values, root); }
   int64_t sum(int64_t value);
   bool any(bool value);
 

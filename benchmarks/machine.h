@@ -35,8 +35,9 @@ struct Machine {
   std::string launch;
   int ranks = 0;
   int nodes = 1;
-  std::string time;     // UTC, ISO 8601
-  std::string command;  // without the path of the program
+  std::string time;                    // UTC, ISO 8601
+  std::string command;                 // without the path of the program
+  std::optional<double> measuring_ns;  // what measuring adds to each time
   std::optional<Gpu> gpu;
 };
 

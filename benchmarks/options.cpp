@@ -23,10 +23,11 @@ struct Texts {
   Text min_bytes, max_bytes, step_factor, step_bytes;
   Text iterations, warmup, checks, seconds;
   Text datatype, op, root, placement;
-  Text local_ranks, baseline, algorithm, timeout, json;
+  Text local_ranks, baseline, algorithm, timeout, json, raw;
   Text memory, ranks_per_gpu, devices, chain, nccl;
   Text plant_error, plant_death;
-  bool in_place = false, graph = false, one_stream = false, registered = false, nccl_sweep = false;
+  bool in_place = false, graph = false, one_stream = false, registered = false, nccl_sweep = false,
+       wide = false;
 };
 
 [[noreturn]] void bad_value(std::string_view option, std::string_view value, std::string_view allowed) {
@@ -268,6 +269,16 @@ DeviceOptions read_device_options(const Texts& texts) {
   return options;
 }
 
+void read_output(const Texts& texts, Options& options) {
+  options.json = texts.json.value_or("");
+  options.raw = texts.raw.value_or("");
+  options.wide = texts.wide;
+  if (!options.raw.empty() && options.raw == options.json)
+    throw UsageError("--raw, --json: each needs a file of its own");
+  if (!options.raw.empty() && texts.nccl_sweep)
+    throw UsageError("--raw: --nccl-sweep keeps the best of several runs, which have no samples in common");
+}
+
 Options read_options(const CollectiveInfo& collective, const Texts& texts) {
   Options options;
   options.sizes = read_sizes(texts);
@@ -296,7 +307,7 @@ Options read_options(const CollectiveInfo& collective, const Texts& texts) {
     refuse_device_options(texts);
   }
   options.algorithm = texts.algorithm.value_or("");
-  options.json = texts.json.value_or("");
+  read_output(texts, options);
   if (texts.plant_error) {
     options.plant_error = read_names<Plant>("--plant-error", *texts.plant_error, kPlants, {}).front();
   }
@@ -409,6 +420,11 @@ void declare_run(CLI::App& app, Texts& texts) {
   app.add_option("--json", texts.json, "Also write the results to this file, schema tutti-bench/1")
       ->type_name("FILE")
       ->group(run);
+  app.add_option("--raw", texts.raw,
+                 "Also write every sample to this file, as JSON Lines, each row as soon as it is measured")
+      ->type_name("FILE")
+      ->group(run);
+  app.add_flag("--wide", texts.wide, "More columns in the table: skew, service, culprit")->group(run);
   app.add_option("--plant-error", texts.plant_error)->group("");
   app.add_option("--plant-death", texts.plant_death)->group("");
 }

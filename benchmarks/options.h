@@ -59,6 +59,8 @@ struct Options {
   std::string algorithm;                // empty: Tutti chooses
   int64_t timeout_ns = 0;               // 0: Tutti's own
   std::string json;                     // empty: none
+  std::string raw;                      // raw samples; empty: none
+  bool wide = false;                    // all columns in the table
   Plant plant_error = Plant::none;
   std::optional<int> plant_death;  // this rank kills itself before the second row
 

@@ -1,4 +1,4 @@
-// Table, JSON, result file, progress.
+// Table, result file, progress.
 #include "benchmarks/output.h"
 
 #include <fcntl.h>
@@ -8,7 +8,6 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -44,8 +43,8 @@ double Row::algbw() const {
 }
 
 std::optional<double> Row::bound_fraction() const {
-  if (!device || !device->bound_us || us.p50.value_or(0) <= 0) return std::nullopt;
-  return *device->bound_us / *us.p50;
+  if (!bound_us || us.p50.value_or(0) <= 0) return std::nullopt;
+  return *bound_us / *us.p50;
 }
 
 // ---- Table ----
@@ -74,12 +73,14 @@ void Table::header(const Machine& machine) const {
                  ? "times in us by CUDA events, of one call: from its start to the end of its last rank"
                  : "times in us: maximum over ranks of (exit - own entry) after a barrier, percentiles over "
                    "iterations");
+  if (machine.measuring_ns) fmt::print("# measuring adds {:.0f} ns to each time\n", *machine.measuring_ns);
   fmt::print("#\n#{:>11} {:>12} {:>11} {:>5} {:>19} {:>5}", "bytes", "count", "type",
              collective_.has_op() ? "op" : "root", "algorithm", "place");
   if (with_library_) fmt::print(" {:>7}", "library");
   fmt::print(" {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6}", "p50", "p90", "p99", "p99.9", "max", "algbw",
              "busbw", "#wrong");
   if (with_device) fmt::print(" {:>8} {:>9} {:>6} {:>8}", "mode", "bound", "bound%", "call_ns");
+  if (wide_) wide_header();
   fmt::print("\n");
   flush_table();
 }
@@ -95,15 +96,31 @@ void Table::row(const Row& row) const {
              microseconds(row.us.max), gigabytes(row.algbw()), gigabytes(row.busbw()),
              row.verified ? std::to_string(row.wrong) : "-");
   if (row.device) device_columns(row);
+  if (wide_) wide_columns(row);
   fmt::print("\n");
   flush_table();
 }
 
 void Table::device_columns(const Row& row) {
   const std::optional<double> reached = row.bound_fraction();
-  fmt::print(" {:>8} {:>9} {:>6} {:>8.0f}", row.device->mode, microseconds(row.device->bound_us),
+  fmt::print(" {:>8} {:>9} {:>6} {:>8.0f}", row.mode, microseconds(row.bound_us),
              reached ? fmt::format("{:.1f}", 100 * *reached) : "-", row.device->call_ns);
   if (!row.device->settings.empty()) fmt::print("  {}", row.device->settings);
+}
+
+void Table::wide_header() {
+  fmt::print(" {:>9} {:>9} {:>9} {:>12}", "skew", "service", "serv.p99", "culprit");
+}
+
+void Table::wide_columns(const Row& row) {
+  if (!row.arrivals) {
+    fmt::print(" {:>9} {:>9} {:>9} {:>12}", "-", "-", "-", "-");
+    return;
+  }
+  const Arrivals& arrivals = *row.arrivals;
+  fmt::print(" {:>9} {:>9} {:>9} {:>12}", microseconds(arrivals.skew_p50_us),
+             microseconds(arrivals.service_p50_us), microseconds(arrivals.service_p99_us),
+             fmt::format("{} ({:.0f}%)", arrivals.culprit_rank, 100 * arrivals.culprit_share));
 }
 
 void Table::ratio(const Row& tutti, const Row& baseline) const {
@@ -118,98 +135,6 @@ void Table::ratio(const Row& tutti, const Row& baseline) const {
 void Table::remark(const std::string& text) const {
   fmt::print("# {}\n", text);
   flush_table();
-}
-
-// ---- JSON ----
-
-namespace {
-
-using Json = nlohmann::ordered_json;
-
-Json or_null(std::optional<double> value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-Json or_null(const std::string& text) {
-  return text.empty() ? Json(nullptr) : Json(text);
-}
-
-Json gpu_json(const std::optional<Gpu>& gpu) {
-  if (!gpu) return nullptr;
-  return {{"name", gpu->name},         {"devices", gpu->devices}, {"cuda", gpu->cuda},
-          {"copy_gbs", gpu->copy_gbs}, {"blocks", gpu->blocks},   {"nccl", or_null(gpu->nccl)}};
-}
-
-Json machine_json(const Machine& machine) {
-  return {{"cpu", machine.cpu},
-          {"cores", machine.cores},
-          {"memory_bytes", machine.memory_bytes},
-          {"kernel", machine.kernel},
-          {"architecture", machine.architecture},
-          {"node", machine.node},
-          {"compiler", machine.compiler},
-          {"tutti_version", machine.tutti_version},
-          {"mpi", or_null(machine.mpi)},
-          {"mpi_yield_when_idle", or_null(machine.mpi_yields)},
-          {"launch", machine.launch},
-          {"time", machine.time},
-          {"command", machine.command},
-          {"gpu", gpu_json(machine.gpu)}};
-}
-
-void add_device(const Row& row, Json& json) {
-  const bool there = row.device.has_value();
-  const OnDevice none;
-  const OnDevice& device = there ? *row.device : none;
-  json["memory"] = there ? "device" : "host";
-  json["ranks_per_gpu"] = there ? Json(device.ranks_per_gpu) : Json(nullptr);
-  json["mode"] = or_null(device.mode);
-  json["chain"] = there ? Json(device.chain) : Json(nullptr);
-  json["bound_us"] = or_null(device.bound_us);
-  json["bound_fraction"] = or_null(row.bound_fraction());
-  json["call_ns"] = there ? Json(device.call_ns) : Json(nullptr);
-  json["settings"] = or_null(device.settings);
-  json["no_baseline"] = or_null(row.no_baseline);
-}
-
-Json row_json(const CollectiveInfo& collective, const Row& row) {
-  Json json{{"library", row.library},
-            {"collective", collective.name},
-            {"algorithm", row.algorithm},
-            {"ranks", row.ranks},
-            {"nodes", row.nodes},
-            {"bytes", row.bytes},
-            {"count", row.call.count},
-            {"dtype", tutti_datatype_name(row.call.datatype)},
-            {"op", collective.has_op() ? Json(tutti_op_name(row.call.op)) : Json(nullptr)},
-            {"root", collective.has_root() ? Json(row.call.root) : Json(nullptr)},
-            {"in_place", row.in_place},
-            {"iterations", row.us.samples},
-            {"p50_us", or_null(row.us.p50)},
-            {"p90_us", or_null(row.us.p90)},
-            {"p99_us", or_null(row.us.p99)},
-            {"p999_us", or_null(row.us.p999)},
-            {"max_us", row.us.max},
-            {"mean_us", row.us.mean},
-            {"cv", or_null(row.us.cv)},
-            {"algbw_gbs", row.algbw()},
-            {"busbw_gbs", row.busbw()},
-            {"wrong", row.verified ? Json(row.wrong) : Json(nullptr)}};
-  add_device(row, json);
-  return json;
-}
-
-}  // namespace
-
-std::string to_json(const CollectiveInfo& collective, const Machine& machine, const std::vector<Row>& rows,
-                    bool was_interrupted) {
-  Json results = Json::array();
-  for (const Row& row : rows) results.push_back(row_json(collective, row));
-  const Json document{{"schema", "tutti-bench/1"},
-                      {"machine", machine_json(machine)},
-                      {"interrupted", was_interrupted},
-                      {"results", std::move(results)}};
-  // What a machine or a command line says about itself need not be UTF-8.
-  return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 // ---- Result file ----

@@ -1,4 +1,4 @@
-// How results reach people and programs: a table on standard output, a file in JSON, progress on a terminal.
+// How results reach people and programs: a table on standard output, a result file, progress on a terminal.
 //
 // Only rank 0 has any of these. The table's first lines, ratios and remarks begin with #, as in nccl-tests.
 #pragma once
@@ -11,17 +11,15 @@
 #include "benchmarks/collective.h"
 #include "benchmarks/machine.h"
 #include "benchmarks/statistics.h"
+#include "benchmarks/trace.h"
 
 namespace tutti::bench {
 
 /// What a row on device memory has besides.
 struct OnDevice {
   int ranks_per_gpu = 0;
-  std::string mode;  // isolated, chain or graph
-  int64_t chain = 1;
-  double call_ns = 0;              // what the host spends on one call, p50
-  std::optional<double> bound_us;  // of the copies that no algorithm does without; known on a single device
-  std::string settings;            // of a baseline
+  double call_ns = 0;    // what the host spends on one call, p50
+  std::string settings;  // of a baseline
 };
 
 /// One measured row.
@@ -32,11 +30,16 @@ struct Row {
   uint64_t bytes = 0;
   int ranks = 0;
   int nodes = 1;
-  Summary us;  // microseconds
+  std::string mode = "isolated";  // or chain, graph
+  int64_t chain = 1;              // calls in one sample
+  Summary us;                     // microseconds
+  Trace trace;                    // what the summary is of; gone once the row is reported
+  std::optional<Arrivals> arrivals;
   int64_t wrong = 0;
   bool verified = true;  // else `wrong` says nothing
   double bus_factor = 1;
   bool in_place = false;
+  std::optional<double> bound_us;  // what no algorithm can do without; empty where it is not known
   std::optional<OnDevice> device;  // empty: host memory
   std::string no_baseline;         // why a baseline that was asked for is not there
 
@@ -49,8 +52,8 @@ struct Row {
 
 class Table {
  public:
-  Table(const CollectiveInfo& collective, bool with_library)
-      : collective_(collective), with_library_(with_library) {}
+  Table(const CollectiveInfo& collective, bool with_library, bool wide)
+      : collective_(collective), with_library_(with_library), wide_(wide) {}
 
   void header(const Machine& machine) const;
   void row(const Row& row) const;
@@ -60,14 +63,13 @@ class Table {
 
  private:
   static void device_columns(const Row& row);
+  static void wide_header();
+  static void wide_columns(const Row& row);
 
   const CollectiveInfo& collective_;
   bool with_library_;
+  bool wide_;  // all columns
 };
-
-/// The text of a result file.
-std::string to_json(const CollectiveInfo& collective, const Machine& machine, const std::vector<Row>& rows,
-                    bool was_interrupted);
 
 /// A result file, which appears whole or not at all. Its space is taken when it is opened, so that a directory that
 /// does not exist or a disk that is full is known before the run.

@@ -47,7 +47,7 @@ void check_launch(const Options& options, Launch launch) {
 /// One rank's part of the run, after it has joined the others.
 class Run {
  public:
-  Run(const CollectiveInfo& collective, const Options& options, World& world, const Machine& machine)
+  Run(const CollectiveInfo& collective, const Options& options, World& world, Machine& machine)
       : collective_(collective),
         options_(options),
         world_(world),
@@ -60,6 +60,7 @@ class Run {
     Harness harness(world_, collective_, options_, largest_);
     const auto tutti = make_tutti_library(collective_, world_.measured());
     const auto baseline = options_.baseline_mpi ? make_mpi_library(collective_) : nullptr;
+    machine_.measuring_ns = harness.measuring_ns();
     report_->header(machine_);
     Progress progress(is_first(), plans_.size());
     bool stopped = false;
@@ -68,9 +69,9 @@ class Run {
       if (i == 1 && options_.plant_death == world_.rank()) ::raise(SIGKILL);
       std::vector<Library*> libraries{tutti.get()};
       if (baseline && mpi_can(plans_[i])) libraries.push_back(baseline.get());
-      const std::vector<Row> rows = harness.measure(plans_[i], libraries);
+      std::vector<Row> rows = harness.measure(plans_[i], libraries);
       progress.clear();
-      report_->keep(rows);
+      report_->keep(std::move(rows));
       stopped = world_.any(interrupted());
     }
     return report_->finish(machine_, plans_.size(), stopped);
@@ -111,7 +112,7 @@ class Run {
   const CollectiveInfo& collective_;
   const Options& options_;
   World& world_;
-  const Machine& machine_;
+  Machine& machine_;
   std::vector<RowPlan> plans_;
   uint64_t largest_;
   std::optional<Report> report_;
@@ -173,7 +174,7 @@ class Process {
 
   int in_world(World& world, const Options& options) {
     rank_ = world.rank();
-    const Machine machine = describe_machine(world, argc_, argv_);
+    Machine machine = describe_machine(world, argc_, argv_);
     return Run(collective_, options, world, machine).all_rows();
   }
 

@@ -3,6 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
+#include "benchmarks/document.h"
+
 namespace tutti::bench {
 namespace {
 
@@ -16,12 +20,17 @@ bool has_baseline(const Options& options) {
 }  // namespace
 
 Report::Report(const CollectiveInfo& collective, const Options& options, bool first)
-    : collective_(collective), options_(options), first_(first), table_(collective, has_baseline(options)) {
+    : collective_(collective),
+      options_(options),
+      first_(first),
+      table_(collective, has_baseline(options), options.wide) {
   if (first && !options.json.empty()) file_.emplace(options.json);
+  if (first && !options.raw.empty()) raw_.emplace(options.raw);
 }
 
-void Report::header(const Machine& machine) const {
+void Report::header(const Machine& machine) {
   if (first_) table_.header(machine);
+  if (raw_) raw_->header(collective_, machine);
 }
 
 void Report::remark(const std::string& text) const {
@@ -33,13 +42,17 @@ void Report::no_row_of(const char* library, const std::string& why) {
   said_ = why;
 }
 
-void Report::keep(const std::vector<Row>& rows) {
+void Report::keep(std::vector<Row> rows) {
   ++measured_;
   for (const Row& row : rows) wrong_ += row.wrong;
   if (!first_) return;
   for (const Row& row : rows) table_.row(row);
   if (rows.size() > 1) table_.ratio(rows[0], rows[1]);
-  rows_.insert(rows_.end(), rows.begin(), rows.end());
+  for (Row& row : rows) {
+    if (raw_) raw_->row(collective_, row);
+    row.trace = {};
+    rows_.push_back(std::move(row));
+  }
 }
 
 int Report::finish(const Machine& machine, size_t planned, bool was_interrupted) {

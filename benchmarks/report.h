@@ -9,6 +9,7 @@
 
 #include "benchmarks/options.h"
 #include "benchmarks/output.h"
+#include "benchmarks/raw_file.h"
 
 namespace tutti::bench {
 
@@ -18,13 +19,13 @@ class Report {
   /// UsageError where that cannot be.
   Report(const CollectiveInfo& collective, const Options& options, bool first);
 
-  void header(const Machine& machine) const;
+  void header(const Machine& machine);
   void remark(const std::string& text) const;
   /// Says once why rows have no baseline; nothing for an empty `why`.
   void no_row_of(const char* library, const std::string& why);
 
   /// Tutti's row and the baselines' beside it.
-  void keep(const std::vector<Row>& rows);
+  void keep(std::vector<Row> rows);
 
   /// The exit status: 0 all results are right, 1 one is wrong, 130 the run was interrupted.
   int finish(const Machine& machine, size_t planned, bool was_interrupted);
@@ -35,6 +36,7 @@ class Report {
   bool first_;
   Table table_;
   std::optional<ResultFile> file_;
+  std::optional<RawFile> raw_;
   std::vector<Row> rows_;
   std::string said_;
   size_t measured_ = 0;  // rows of the plan; with a baseline each gives two results

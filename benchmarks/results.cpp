@@ -40,10 +40,7 @@ Gpu gpu_from(const Json& json) {
 
 OnDevice device_from(const Json& json) {
   return {.ranks_per_gpu = json.at("ranks_per_gpu"),
-          .mode = json.at("mode"),
-          .chain = json.at("chain"),
           .call_ns = json.at("call_ns"),
-          .bound_us = maybe<double>(json.at("bound_us")),
           .settings = text_or_empty(json.at("settings"))};
 }
 
@@ -73,6 +70,9 @@ Row row_from(const CollectiveInfo& collective, const Json& json) {
   row.verified = !json.at("wrong").is_null();
   if (row.verified) row.wrong = json.at("wrong");
   if (json.at("memory") == "device") row.device = device_from(json);
+  if (!json.at("mode").is_null()) row.mode = json.at("mode");
+  if (!json.at("chain").is_null()) row.chain = json.at("chain");
+  row.bound_us = maybe<double>(json.at("bound_us"));
   row.no_baseline = text_or_empty(json.at("no_baseline"));
   return row;
 }

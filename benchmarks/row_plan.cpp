@@ -17,8 +17,7 @@ std::string RowPlan::label(const CollectiveInfo& collective) const {
                      in_place ? "in" : "out of");
 }
 
-Row RowPlan::row(const CollectiveInfo& collective, const Options& options, int ranks,
-                 std::vector<double> ns) const {
+Row RowPlan::row(const CollectiveInfo& collective, const Options& options, int ranks, Trace trace) const {
   Row row;
   row.call = call;
   row.bytes = bytes;
@@ -26,8 +25,9 @@ Row RowPlan::row(const CollectiveInfo& collective, const Options& options, int r
   row.ranks = ranks;
   row.bus_factor = collective.bus_factor(ranks);
   row.verified = options.checks > 0;
-  for (double& time : ns) time /= 1000;
-  row.us = summarize(std::move(ns));
+  row.us = summarize(trace.us);
+  row.arrivals = arrivals_of(trace);
+  row.trace = std::move(trace);
   return row;
 }
 

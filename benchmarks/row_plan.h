@@ -24,8 +24,8 @@ struct RowPlan {
   bool in_place = false;
 
   std::string label(const CollectiveInfo& collective) const;
-  /// The row of times in nanoseconds; the library, its algorithm and what it got wrong are the caller's to add.
-  Row row(const CollectiveInfo& collective, const Options& options, int ranks, std::vector<double> ns) const;
+  /// The row of a trace; the library, its algorithm and what it got wrong are the caller's to add.
+  Row row(const CollectiveInfo& collective, const Options& options, int ranks, Trace trace) const;
 };
 
 /// All rows in the order of the table.

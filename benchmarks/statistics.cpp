@@ -8,13 +8,13 @@
 
 namespace tutti::bench {
 
-std::optional<double> percentile(std::span<const double> sorted, int permille) {
+std::optional<double> percentile(std::span<const double> sorted, int share) {
   const size_t n = sorted.size();
-  const auto share = static_cast<size_t>(permille);
+  const auto part = static_cast<size_t>(share);
   if (n == 0) return std::nullopt;
   // Above the median at least one sample must lie in the share that the percentile leaves out.
-  if (permille > 500 && permille < 1000 && n * (1000 - share) < 1000) return std::nullopt;
-  const size_t nearest_rank = (n * share + 999) / 1000;
+  if (part > 5000 && part < 10'000 && n * (10'000 - part) < 10'000) return std::nullopt;
+  const size_t nearest_rank = (n * part + 9999) / 10'000;
   return sorted[std::max<size_t>(nearest_rank, 1) - 1];
 }
 
@@ -38,10 +38,11 @@ Summary summarize(std::vector<double> samples) {
   result.mean = std::accumulate(samples.begin(), samples.end(), 0.0) / static_cast<double>(samples.size());
   result.max = samples.back();
   result.cv = variation(samples, result.mean);
-  result.p50 = percentile(samples, 500);
-  result.p90 = percentile(samples, 900);
-  result.p99 = percentile(samples, 990);
-  result.p999 = percentile(samples, 999);
+  result.p50 = percentile(samples, 5000);
+  result.p90 = percentile(samples, 9000);
+  result.p99 = percentile(samples, 9900);
+  result.p999 = percentile(samples, 9990);
+  result.p9999 = percentile(samples, 9999);
   return result;
 }
 

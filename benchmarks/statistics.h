@@ -2,7 +2,7 @@
 //
 // Percentiles are nearest-rank: the smallest sample that at least that share of all samples does not exceed, so
 // each is a time that was measured. One that the number of samples cannot support is absent: p90 needs 10
-// samples, p99 100 and p99.9 1000.
+// samples, p99 100, p99.9 1000 and p99.99 10,000.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +21,11 @@ struct Summary {
   std::optional<double> p90;
   std::optional<double> p99;
   std::optional<double> p999;
+  std::optional<double> p9999;
 };
 
-/// `permille` from 1 to 1000 of samples in ascending order.
-std::optional<double> percentile(std::span<const double> sorted, int permille);
+/// The share in parts of ten thousand, from 1 to 10,000; of samples in ascending order.
+std::optional<double> percentile(std::span<const double> sorted, int share);
 
 Summary summarize(std::vector<double> samples);
 

@@ -108,6 +108,9 @@ TEST_CASE("measurement and run") {
   CHECK(good("--warmup_iters 3").warmup == 3);
   CHECK(good("--warmup-iters 3").warmup == 3);
   CHECK(good("--iters 7").iterations == 7);
+  CHECK(good("--raw a.raw").raw == "a.raw");
+  CHECK(good("--wide").wide);
+  CHECK_FALSE(options.wide);
 }
 
 TEST_CASE("a bad value is refused by name, with what is allowed") {
@@ -143,6 +146,8 @@ TEST_CASE("a bad value is refused by name, with what is allowed") {
       {"--seconds -1", "--seconds", ""},
       {"--seconds nan", "--seconds", "nan"},
       {"--json", "--json", ""},
+      {"--raw", "--raw", ""},
+      {"--raw a --json a", "--raw, --json", "of its own"},
       {"--frobnicate", "--frobnicate", ""},
       {"-b 1 -e 1G -i 1", "sizes", "10000"},
       {"stray", "stray", ""},
@@ -172,8 +177,8 @@ TEST_CASE("help and version") {
   CHECK(help.exit_code == 0);
   for (const char* part :
        {"-b,--minbytes", "-e,--maxbytes", "-f,--stepfactor", "-i,--stepbytes", "-n,--iters",
-        "-w,--warmup_iters", "-c,--check", "-d,--datatype", "-o,--op", "--np", "--json", "--baseline",
-        "--algorithm", "--timeout", "Examples", "Exit status"}) {
+        "-w,--warmup_iters", "-c,--check", "-d,--datatype", "-o,--op", "--np", "--json", "--raw", "--wide",
+        "--baseline", "--algorithm", "--timeout", "Examples", "Exit status"}) {
     INFO(part);
     CHECK(contains(help.text, part));
   }
@@ -220,6 +225,7 @@ TEST_CASE("device options that cannot be") {
   CHECK(contains(bad("--memory device --devices x"), "--devices: 'x'"));
   CHECK(contains(bad("--memory device --chain 0"), "--chain: '0'"));
   CHECK(contains(bad("--memory device --nccl x"), "--baseline nccl"));
+  CHECK(contains(bad("--memory device --baseline nccl --nccl-sweep --raw x"), "--raw: --nccl-sweep"));
   CHECK(contains(bad("--memory device --nccl-sweep"), "--baseline nccl"));
   CHECK(contains(bad("--memory device --one-stream --baseline nccl"), "--one-stream"));
   CHECK(contains(bad("--memory device --one-stream --devices 0,1"), "--one-stream"));

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "benchmarks/document.h"
 #include "tests/catch.h"
 
 using namespace tutti::bench;

@@ -107,6 +107,69 @@ class Local(Case):
         self.assertAlmostEqual(row["algbw_gbs"], 1000 / row["p50_us"] / 1000, places=9)
         self.assertAlmostEqual(row["busbw_gbs"], row["algbw_gbs"] * 2 * (2 - 1) / 2, places=9)
 
+    def raw_of(self, *arguments, status=0, program="allreduce_bench", **options):
+        """The result document and the lines of the raw samples of one run."""
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "samples.raw")
+            document = self.json_of(program, *arguments, "--raw", path, status=status, **options)
+            with open(path, encoding="utf-8") as file:
+                return document, [json.loads(line) for line in file]
+
+    def test_raw_samples_are_what_the_rows_say(self):
+        document, lines = self.raw_of("--np", "3", "-b", "8", "-e", "128", "-f", "16", "-n", "200", "-w", "2")
+        self.assertEqual({key: lines[0][key] for key in ("kind", "version", "collective")},
+                         dict(kind="tutti-raw", version=1, collective="all_reduce"))
+        self.assertEqual(lines[0]["machine"], document["machine"])
+        self.assertEqual(lines[0]["command"], document["machine"]["command"])
+        self.assertEqual([line["row"] for line in lines[1:]], document["results"])
+        self.assertGreater(document["machine"]["measuring_ns"], 0)
+        previous = 0
+        for line in lines[1:]:
+            row = line["row"]
+            self.assertEqual(len(line["us"]), 200)
+            self.assertEqual([len(late) for late in line["late_us"]], [200] * 3)
+            self.assertEqual(line["start_us"], sorted(line["start_us"]))
+            self.assertGreaterEqual(line["start_us"][0], previous)
+            previous = line["start_us"][-1]
+            self.assertAlmostEqual(sorted(line["us"])[99], row["p50_us"], places=3)
+            by_iteration = list(zip(*line["late_us"]))
+            self.assertEqual({min(late) for late in by_iteration}, {0})
+            self.assertAlmostEqual(sorted(map(max, by_iteration))[99], row["skew_p50_us"], delta=0.002 * row["skew_p50_us"] + 0.002)
+            # Ranks that arrive together within a digit may count for either.
+            culprit = sum(late[row["culprit_rank"]] == max(late) for late in by_iteration)
+            self.assertAlmostEqual(culprit / 200, row["culprit_share"], delta=0.05)
+            self.assertGreater(row["service_p50_us"], 0)
+            self.assertGreaterEqual(row["service_p99_us"], row["service_p50_us"])
+
+    def test_raw_samples_of_one_rank_have_no_lateness(self):
+        document, lines = self.raw_of("--np", "1", "-b", "8", "-e", "8", *QUICK, program="broadcast_bench")
+        self.assertNotIn("late_us", lines[1])
+        self.assertIsNone(document["results"][0]["culprit_rank"])
+        self.assertIsNone(document["results"][0]["skew_p50_us"])
+
+    def test_nodes_have_no_common_clock(self):
+        with tempfile.TemporaryDirectory() as directory:
+            unique_id = self.ok(run("tutti-info", "--unique-id")).stdout.strip()
+            path, ranks = os.path.join(directory, "raw"), []
+            command = [os.path.join(BIN, "allreduce_bench"), "-b", "8", "-e", "8", "--raw", path, *QUICK]
+            for rank in range(2):
+                environment = clean_environment(TUTTI_RANK=str(rank), TUTTI_SIZE="2", TUTTI_UNIQUE_ID=unique_id,
+                                                TUTTI_NODE_ID=f"node-{rank}")
+                ranks.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+            self.assertIn("2 ranks on 2 nodes", [rank.communicate(timeout=120)[0] for rank in ranks][0])
+            with open(path, encoding="utf-8") as file:
+                line = [json.loads(line) for line in file][1]
+        self.assertNotIn("late_us", line)
+        self.assertEqual(len(line["us"]), 30)
+        self.assertIsNone(line["row"]["skew_p50_us"])
+
+    def test_a_wide_table_names_the_culprit(self):
+        narrow = self.ok(run("allreduce_bench", "--np", "2", "-b", "8", "-e", "8", *QUICK)).stdout
+        wide = self.ok(run("allreduce_bench", "--np", "2", "-b", "8", "-e", "8", "--wide", *QUICK)).stdout
+        self.assertNotIn("culprit", narrow)
+        self.assertRegex(wide, r"culprit")
+        self.assertRegex(wide, r"\n .* [01] \(\d+%\)")
+
     def test_few_iterations_print_a_dash(self):
         result = self.ok(run("allreduce_bench", "--np", "2", "-b", "8", "-e", "8", "-n", "9"))
         (row,) = table_rows(result.stdout)
@@ -184,6 +247,11 @@ class Options(Case):
         arguments = ("--np", "2", "-b", "8", "-e", "8")
         self.refused("allreduce_bench", *arguments, "--json", "/nonexistent/x.json", names=["--json", "No such file"])
         self.refused("allreduce_bench", *arguments, "--json", "/dev/full", names=["--json", "not a regular file"])
+        self.refused("allreduce_bench", *arguments, "--raw", "/nonexistent/x.raw", names=["--raw", "No such file"])
+
+    def test_samples_that_cannot_be_written(self):
+        result = self.ok(run("allreduce_bench", "--np", "2", "-b", "8", "-e", "8", "--raw", "/dev/full", *QUICK), status=1)
+        self.assertIn("--raw: /dev/full cannot be written", result.stderr)
 
     def test_help_and_version(self):
         for program in ("allreduce_bench", "broadcast_bench", "tutti-info"):

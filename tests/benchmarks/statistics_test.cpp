@@ -12,13 +12,13 @@ using namespace tutti::bench;
 
 namespace {
 
-/// The smallest sample such that at least permille/1000 of all samples are not above it.
-double naive(const std::vector<double>& samples, int permille) {
+/// The smallest sample such that at least share/10000 of all samples are not above it.
+double naive(const std::vector<double>& samples, int share) {
   double best = *std::max_element(samples.begin(), samples.end());
   for (const double candidate : samples) {
     const auto below =
         std::count_if(samples.begin(), samples.end(), [&](double x) { return x <= candidate; });
-    const bool enough = below * 1000 >= static_cast<std::ptrdiff_t>(samples.size()) * permille;
+    const bool enough = below * 10'000 >= static_cast<std::ptrdiff_t>(samples.size()) * share;
     if (enough) best = std::min(best, candidate);
   }
   return best;
@@ -35,7 +35,7 @@ std::vector<double> random_samples(size_t n, unsigned seed, bool ties) {
 }  // namespace
 
 TEST_CASE("percentiles are those of the definition") {
-  for (const size_t n : {1U, 2U, 3U, 9U, 10U, 11U, 99U, 100U, 101U, 999U, 1000U, 1001U}) {
+  for (const size_t n : {1U, 2U, 3U, 9U, 10U, 11U, 99U, 100U, 101U, 999U, 1000U, 1001U, 10001U}) {
     for (const bool ties : {false, true}) {
       const std::vector<double> samples = random_samples(n, static_cast<unsigned>(n), ties);
       const Summary summary = summarize(samples);
@@ -43,10 +43,11 @@ TEST_CASE("percentiles are those of the definition") {
       CHECK(summary.samples == static_cast<int64_t>(n));
       CHECK(summary.max == *std::max_element(samples.begin(), samples.end()));
       REQUIRE(summary.p50);
-      CHECK(*summary.p50 == naive(samples, 500));
-      if (summary.p90) CHECK(*summary.p90 == naive(samples, 900));
-      if (summary.p99) CHECK(*summary.p99 == naive(samples, 990));
-      if (summary.p999) CHECK(*summary.p999 == naive(samples, 999));
+      CHECK(*summary.p50 == naive(samples, 5000));
+      if (summary.p90) CHECK(*summary.p90 == naive(samples, 9000));
+      if (summary.p99) CHECK(*summary.p99 == naive(samples, 9900));
+      if (summary.p999) CHECK(*summary.p999 == naive(samples, 9990));
+      if (summary.p9999) CHECK(*summary.p9999 == naive(samples, 9999));
     }
   }
 }
@@ -63,6 +64,8 @@ TEST_CASE("a percentile needs enough samples") {
   CHECK(supported(100) == std::vector<bool>{true, true, true, false});
   CHECK(supported(999) == std::vector<bool>{true, true, true, false});
   CHECK(supported(1000) == std::vector<bool>{true, true, true, true});
+  CHECK_FALSE(summarize(std::vector<double>(9999, 1.0)).p9999);
+  CHECK(summarize(std::vector<double>(10'000, 1.0)).p9999 == 1.0);
   CHECK_FALSE(summarize({}).p50);
 }
 
