@@ -16,6 +16,10 @@ Json or_null(const std::string& text) {
   return text.empty() ? Json(nullptr) : Json(text);
 }
 
+Json or_null(const std::optional<Interval>& interval) {
+  return interval ? Json{interval->low, interval->high} : Json(nullptr);
+}
+
 Json gpu_json(const std::optional<Gpu>& gpu) {
   if (!gpu) return nullptr;
   return {{"name", gpu->name},         {"devices", gpu->devices}, {"cuda", gpu->cuda},
@@ -85,6 +89,10 @@ Json row_json(const CollectiveInfo& collective, const Row& row) {
             {"p9999_us", or_null(row.us.p9999)},
             {"max_us", row.us.max},
             {"mean_us", row.us.mean},
+            {"p50_interval_us", or_null(row.p50_interval)},
+            {"p99_interval_us", or_null(row.p99_interval)},
+            {"p50_ratio_interval", or_null(row.p50_ratio_interval)},
+            {"p99_ratio_interval", or_null(row.p99_ratio_interval)},
             {"cv", or_null(row.us.cv)},
             {"algbw_gbs", row.algbw()},
             {"busbw_gbs", row.busbw()},

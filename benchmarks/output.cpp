@@ -42,6 +42,16 @@ double Row::algbw() const {
   return p50 > 0 ? static_cast<double>(bytes) / (p50 * 1000) : 0;
 }
 
+void Row::add_intervals(const Row& tutti) {
+  constexpr int kP50 = 5000;
+  constexpr int kP99 = 9900;
+  p50_interval = confidence(trace.us, kP50);
+  p99_interval = confidence(trace.us, kP99);
+  if (&tutti == this) return;
+  p50_ratio_interval = ratio_confidence(trace.us, tutti.trace.us, kP50);
+  p99_ratio_interval = ratio_confidence(trace.us, tutti.trace.us, kP99);
+}
+
 std::optional<double> Row::bound_fraction() const {
   if (!bound_us || us.p50.value_or(0) <= 0) return std::nullopt;
   return *bound_us / *us.p50;
@@ -124,11 +134,15 @@ void Table::wide_columns(const Row& row) {
 }
 
 void Table::ratio(const Row& tutti, const Row& baseline) const {
-  const auto times = [](std::optional<double> slow, std::optional<double> fast) {
-    return slow && fast && *fast > 0 ? fmt::format("{:.2f}", *slow / *fast) : std::string("-");
+  const auto times = [](std::optional<double> slow, std::optional<double> fast,
+                        const std::optional<Interval>& interval) {
+    if (!slow || !fast || *fast <= 0) return std::string("-");
+    const std::string value = fmt::format("{:.2f}", *slow / *fast);
+    return interval ? fmt::format("{} ({:.2f} to {:.2f})", value, interval->low, interval->high) : value;
   };
-  fmt::print("# {} / tutti: p50 {}, p99 {}\n", baseline.library, times(baseline.us.p50, tutti.us.p50),
-             times(baseline.us.p99, tutti.us.p99));
+  fmt::print("# {} / tutti: p50 {}, p99 {}\n", baseline.library,
+             times(baseline.us.p50, tutti.us.p50, baseline.p50_ratio_interval),
+             times(baseline.us.p99, tutti.us.p99, baseline.p99_ratio_interval));
   flush_table();
 }
 

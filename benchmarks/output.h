@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "benchmarks/collective.h"
+#include "benchmarks/intervals.h"
 #include "benchmarks/machine.h"
 #include "benchmarks/statistics.h"
 #include "benchmarks/trace.h"
@@ -34,6 +35,11 @@ struct Row {
   int64_t chain = 1;              // calls in one sample
   Summary us;                     // microseconds
   Trace trace;                    // what the summary is of; gone once the row is reported
+  std::optional<Interval> p50_interval;
+  std::optional<Interval> p99_interval;
+  // Of a baseline: its percentile over Tutti's in the same iterations.
+  std::optional<Interval> p50_ratio_interval;
+  std::optional<Interval> p99_ratio_interval;
   std::optional<Arrivals> arrivals;
   int64_t wrong = 0;
   bool verified = true;  // else `wrong` says nothing
@@ -46,6 +52,8 @@ struct Row {
   // GB/s, 10^9 bytes; of p50.
   double algbw() const;
   double busbw() const { return algbw() * bus_factor; }
+  /// From the traces of this row and of the one of Tutti that it took turns with; both have one.
+  void add_intervals(const Row& tutti);
   /// Of what the bound allows, how much is reached: bound / p50.
   std::optional<double> bound_fraction() const;
 };

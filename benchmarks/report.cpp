@@ -46,8 +46,11 @@ void Report::keep(std::vector<Row> rows) {
   ++measured_;
   for (const Row& row : rows) wrong_ += row.wrong;
   if (!first_) return;
-  for (const Row& row : rows) table_.row(row);
-  if (rows.size() > 1) table_.ratio(rows[0], rows[1]);
+  for (Row& row : rows) {
+    if (!row.trace.us.empty()) row.add_intervals(rows.front());
+    table_.row(row);
+  }
+  for (size_t i = 1; i < rows.size(); ++i) table_.ratio(rows.front(), rows[i]);
   for (Row& row : rows) {
     if (raw_) raw_->row(collective_, row);
     row.trace = {};

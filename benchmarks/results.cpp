@@ -16,6 +16,12 @@ std::optional<Value> maybe(const Json& json) {
   return json.is_null() ? std::nullopt : std::optional(json.get<Value>());
 }
 
+/// Of a file that may be from before there was this key.
+std::optional<Interval> interval_from(const Json& json, const char* key) {
+  if (!json.contains(key) || json.at(key).is_null()) return std::nullopt;
+  return Interval{json.at(key).at(0), json.at(key).at(1)};
+}
+
 std::string text_or_empty(const Json& json) {
   return json.is_null() ? "" : json.get<std::string>();
 }
@@ -63,9 +69,14 @@ Row row_from(const CollectiveInfo& collective, const Json& json) {
   row.us.p90 = maybe<double>(json.at("p90_us"));
   row.us.p99 = maybe<double>(json.at("p99_us"));
   row.us.p999 = maybe<double>(json.at("p999_us"));
+  row.us.p9999 = maybe<double>(json.at("p9999_us"));
   row.us.max = json.at("max_us");
   row.us.mean = json.at("mean_us");
   row.us.cv = maybe<double>(json.at("cv"));
+  row.p50_interval = interval_from(json, "p50_interval_us");
+  row.p99_interval = interval_from(json, "p99_interval_us");
+  row.p50_ratio_interval = interval_from(json, "p50_ratio_interval");
+  row.p99_ratio_interval = interval_from(json, "p99_ratio_interval");
   row.bus_factor = collective.bus_factor(row.ranks);
   row.verified = !json.at("wrong").is_null();
   if (row.verified) row.wrong = json.at("wrong");

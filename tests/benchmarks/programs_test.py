@@ -67,6 +67,14 @@ class Case(unittest.TestCase):
         jsonschema.validate(document, schema)
         return document
 
+    def raw_of(self, *arguments, status=0, program="allreduce_bench", **options):
+        """The result document and the lines of the raw samples of one run."""
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "samples.raw")
+            document = self.json_of(program, *arguments, "--raw", path, status=status, **options)
+            with open(path, encoding="utf-8") as file:
+                return document, [json.loads(line) for line in file]
+
 
 class Local(Case):
     def test_any_number_of_ranks(self):
@@ -107,14 +115,6 @@ class Local(Case):
         self.assertAlmostEqual(row["algbw_gbs"], 1000 / row["p50_us"] / 1000, places=9)
         self.assertAlmostEqual(row["busbw_gbs"], row["algbw_gbs"] * 2 * (2 - 1) / 2, places=9)
 
-    def raw_of(self, *arguments, status=0, program="allreduce_bench", **options):
-        """The result document and the lines of the raw samples of one run."""
-        with tempfile.TemporaryDirectory() as directory:
-            path = os.path.join(directory, "samples.raw")
-            document = self.json_of(program, *arguments, "--raw", path, status=status, **options)
-            with open(path, encoding="utf-8") as file:
-                return document, [json.loads(line) for line in file]
-
     def test_raw_samples_are_what_the_rows_say(self):
         document, lines = self.raw_of("--np", "3", "-b", "8", "-e", "128", "-f", "16", "-n", "200", "-w", "2")
         self.assertEqual({key: lines[0][key] for key in ("kind", "version", "collective")},
@@ -140,6 +140,10 @@ class Local(Case):
             self.assertAlmostEqual(culprit / 200, row["culprit_share"], delta=0.05)
             self.assertGreater(row["service_p50_us"], 0)
             self.assertGreaterEqual(row["service_p99_us"], row["service_p50_us"])
+            low, high = row["p50_interval_us"]
+            self.assertTrue(0 < low <= row["p50_us"] * 1.001 and row["p50_us"] <= high * 1.001, row)
+            self.assertIsNone(row["p99_interval_us"])
+            self.assertIsNone(row["p50_ratio_interval"])
 
     def test_raw_samples_of_one_rank_have_no_lateness(self):
         document, lines = self.raw_of("--np", "1", "-b", "8", "-e", "8", *QUICK, program="broadcast_bench")
@@ -346,7 +350,15 @@ class Mpi(Case):
 
     def test_ratio_is_printed(self):
         result = self.ok(run("allreduce_bench", "-b", "8", "-e", "8", "--baseline", "mpi", "-n", "100", launcher=mpirun(2)))
-        self.assertRegex(result.stdout, r"# mpi / tutti: p50 \d+\.\d+, p99 \d+\.\d+")
+        self.assertRegex(result.stdout, r"# mpi / tutti: p50 \d+\.\d+ \(\d+\.\d+ to \d+\.\d+\), p99 \d+\.\d+\n")
+
+    def test_samples_of_a_baseline_stand_beside_tuttis(self):
+        document, lines = self.raw_of("-b", "8", "-e", "8", "--baseline", "mpi", "-n", "300", launcher=mpirun(2))
+        self.assertEqual([line["row"] for line in lines[1:]], document["results"])
+        self.assertEqual([(line["row"]["library"], len(line["us"]), len(line["late_us"])) for line in lines[1:]],
+                         [("tutti", 300, 2), ("mpi", 300, 2)])
+        low, high = lines[2]["row"]["p50_ratio_interval"]
+        self.assertLessEqual(low, high)
 
     def test_baseline_computes_the_same(self):
         arguments = ("-b", "40", "-e", "4000", "-f", "100", "-d", "all", "-o", "all", "--baseline", "mpi", "--placement", "both")

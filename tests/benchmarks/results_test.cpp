@@ -45,6 +45,8 @@ TEST_CASE("rows on device memory come back") {
   Row nccl = row_of("nccl");
   nccl.device->settings = "NCCL_ALGO=Ring";
   nccl.bound_us.reset();
+  nccl.p50_interval = Interval{1, 3};
+  nccl.p50_ratio_interval = Interval{0.5, 1.5};
   Row without = row_of("tutti");
   without.no_baseline = "why";
   const Results results = read_results(kAllReduce, to_json(kAllReduce, machine, {without, nccl}, false));
@@ -64,6 +66,9 @@ TEST_CASE("rows on device memory come back") {
   CHECK(std::abs(*row.bound_fraction() - 0.5) < 1e-12);
   CHECK(results.rows[1].device->settings == "NCCL_ALGO=Ring");
   CHECK_FALSE(results.rows[1].bound_fraction());
+  REQUIRE(results.rows[1].p50_ratio_interval);
+  CHECK((results.rows[1].p50_interval->low == 1 && results.rows[1].p50_ratio_interval->high == 1.5));
+  CHECK_FALSE(row.p50_interval);
   REQUIRE(results.gpu);
   CHECK((results.gpu->name == "one" && results.gpu->blocks == 16 && results.gpu->nccl == "2.30.7"));
   CHECK(results.gpu->copy_gbs == 2.5);
