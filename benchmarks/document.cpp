@@ -69,6 +69,15 @@ void add_arrivals(const Row& row, Json& json) {
   json["culprit_share"] = there ? Json(arrivals.culprit_share) : Json(nullptr);
 }
 
+void add_cpu(const Row& row, Json& json) {
+  const bool there = row.cpu.has_value();
+  const CpuCost cpu = row.cpu.value_or(CpuCost());
+  json["cpu_core_s_per_gb"] = there && row.bytes > 0 ? Json(cpu.core_s_per_gb(row.bytes)) : Json(nullptr);
+  json["cpu_core_s_per_mcall"] = there ? Json(cpu.core_s_per_million()) : Json(nullptr);
+  json["voluntary_switches"] = there ? Json(cpu.voluntary) : Json(nullptr);
+  json["involuntary_switches"] = there ? Json(cpu.involuntary) : Json(nullptr);
+}
+
 Json row_json(const CollectiveInfo& collective, const Row& row) {
   Json json{{"library", row.library},
             {"collective", collective.name},
@@ -99,6 +108,7 @@ Json row_json(const CollectiveInfo& collective, const Row& row) {
             {"wrong", row.verified ? Json(row.wrong) : Json(nullptr)}};
   add_device(row, json);
   add_arrivals(row, json);
+  add_cpu(row, json);
   return json;
 }
 

@@ -5,6 +5,8 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <array>
+#include <numeric>
 #include <stdexcept>
 #include <utility>
 
@@ -50,6 +52,7 @@ struct Harness::Subject {
   Library* library = nullptr;
   std::vector<Stamps> stamps;  // of this rank, since they were last combined; preallocated
   Trace trace;
+  CpuCost cpu;
   int64_t wrong = 0;
 };
 
@@ -66,7 +69,7 @@ class Harness::Measurement {
                  world_.rank()) {
     for (Library* library : libraries) {
       library->prepare(call_);
-      subjects_.push_back({library, {}, {}, 0});
+      subjects_.push_back({library, {}, {}, {}, 0});
     }
   }
 
@@ -74,6 +77,7 @@ class Harness::Measurement {
     for (int64_t i = 0; i < options_.checks; ++i) verified_round(i == 0 ? Plant::checked : Plant::none);
     message_.prepare(Extent::whole, ++harness_.generation_);
     measure_times();
+    for (Subject& subject : subjects_) measure_cpu(subject);
     if (options_.checks > 0) verified_round(Plant::last);
     return rows();
   }
@@ -180,6 +184,30 @@ class Harness::Measurement {
     }
   }
 
+  /// Calls that follow each other with nothing between them, so that all that the process uses is theirs; as many as fit into a tenth
+  /// of the row's time.
+  void measure_cpu(Subject& subject) {
+    constexpr double kLeastCalls = 20;
+    constexpr double kMostCalls = 10'000;
+    const std::vector<double>& us = subject.trace.us;
+    const double mean = std::accumulate(us.begin(), us.end(), 0.0) / static_cast<double>(us.size());
+    const auto calls = static_cast<int64_t>(
+        std::clamp(options_.seconds * 1e5 / std::max(mean, 0.01), kLeastCalls, kMostCalls));
+    world_.barrier();
+    const CpuUse before = cpu_use();
+    for (int64_t i = 0; i < calls; ++i) must_succeed(subject, subject.library->run(call_));
+    subject.cpu = cost_per_call(cpu_use() - before, calls);
+  }
+
+  CpuCost cost_per_call(const CpuUse& used, int64_t calls) {
+    std::array<int64_t, 3> sums{static_cast<int64_t>(used.seconds * 1e9),
+                                static_cast<int64_t>(used.voluntary), static_cast<int64_t>(used.involuntary)};
+    world_.sum(std::span<int64_t>(sums));
+    const auto all = static_cast<double>(calls * world_.size());
+    return {static_cast<double>(sums[0]) / 1000 / all, static_cast<double>(sums[1]) / all,
+            static_cast<double>(sums[2]) / all};
+  }
+
   void measure_times() {
     const double seconds = options_.seconds * static_cast<double>(subjects_.size());
     warm_up(seconds);
@@ -201,6 +229,7 @@ class Harness::Measurement {
       row.library = subject.library->name();
       row.algorithm = subject.library->algorithm(call_);
       row.nodes = world_.nodes();
+      row.cpu = subject.cpu;
       row.wrong = world_.sum(subject.wrong);
       rows.push_back(std::move(row));
     }

@@ -7,6 +7,8 @@
 // A baseline takes turns with Tutti: both run once in every iteration, on the same buffers, and who is first changes
 // with every iteration.
 //
+// CPU time is taken of calls that follow each other after the timed iterations: reading it around each would cost more than the call.
+//
 // Before the timed iterations come fully verified ones, in which ranks arrive at random times; one more follows them.
 #pragma once
 

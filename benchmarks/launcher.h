@@ -51,6 +51,7 @@ class World {
   void max(std::span<uint64_t> values) { control_.all_reduce(values, TUTTI_MAX); }
   void broadcast(std::span<uint64_t> values, int root) { control_.broadcast(values, root); }
   int64_t sum(int64_t value);
+  void sum(std::span<int64_t> values) { control_.all_reduce(values, TUTTI_SUM); }
   bool any(bool value);
 
  private:

@@ -424,7 +424,8 @@ void declare_run(CLI::App& app, Texts& texts) {
                  "Also write every sample to this file, as JSON Lines, each row as soon as it is measured")
       ->type_name("FILE")
       ->group(run);
-  app.add_flag("--wide", texts.wide, "More columns in the table: skew, service, culprit")->group(run);
+  app.add_flag("--wide", texts.wide, "More columns in the table: skew, service, culprit, CPU cost")
+      ->group(run);
   app.add_option("--plant-error", texts.plant_error)->group("");
   app.add_option("--plant-death", texts.plant_death)->group("");
 }

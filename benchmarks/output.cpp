@@ -119,18 +119,26 @@ void Table::device_columns(const Row& row) {
 }
 
 void Table::wide_header() {
-  fmt::print(" {:>9} {:>9} {:>9} {:>12}", "skew", "service", "serv.p99", "culprit");
+  fmt::print(" {:>9} {:>9} {:>9} {:>12} {:>10} {:>10}", "skew", "service", "serv.p99", "culprit", "core_s/GB",
+             "switches");
 }
 
 void Table::wide_columns(const Row& row) {
-  if (!row.arrivals) {
+  if (row.arrivals) {
+    const Arrivals& arrivals = *row.arrivals;
+    fmt::print(" {:>9} {:>9} {:>9} {:>12}", microseconds(arrivals.skew_p50_us),
+               microseconds(arrivals.service_p50_us), microseconds(arrivals.service_p99_us),
+               fmt::format("{} ({:.0f}%)", arrivals.culprit_rank, 100 * arrivals.culprit_share));
+  } else {
     fmt::print(" {:>9} {:>9} {:>9} {:>12}", "-", "-", "-", "-");
-    return;
   }
-  const Arrivals& arrivals = *row.arrivals;
-  fmt::print(" {:>9} {:>9} {:>9} {:>12}", microseconds(arrivals.skew_p50_us),
-             microseconds(arrivals.service_p50_us), microseconds(arrivals.service_p99_us),
-             fmt::format("{} ({:.0f}%)", arrivals.culprit_rank, 100 * arrivals.culprit_share));
+  if (row.cpu) {
+    fmt::print(" {:>10} {:>10}",
+               row.bytes == 0 ? "-" : fmt::format("{:.3g}", row.cpu->core_s_per_gb(row.bytes)),
+               fmt::format("{:.2g}", row.cpu->voluntary + row.cpu->involuntary));
+  } else {
+    fmt::print(" {:>10} {:>10}", "-", "-");
+  }
 }
 
 void Table::ratio(const Row& tutti, const Row& baseline) const {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "benchmarks/collective.h"
+#include "benchmarks/cpu_cost.h"
 #include "benchmarks/intervals.h"
 #include "benchmarks/machine.h"
 #include "benchmarks/statistics.h"
@@ -41,6 +42,7 @@ struct Row {
   std::optional<Interval> p50_ratio_interval;
   std::optional<Interval> p99_ratio_interval;
   std::optional<Arrivals> arrivals;
+  std::optional<CpuCost> cpu;
   int64_t wrong = 0;
   bool verified = true;  // else `wrong` says nothing
   double bus_factor = 1;

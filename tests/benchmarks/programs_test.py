@@ -174,6 +174,21 @@ class Local(Case):
         self.assertRegex(wide, r"culprit")
         self.assertRegex(wide, r"\n .* [01] \(\d+%\)")
 
+    def test_cpu_cost(self):
+        document = self.json_of("allreduce_bench", "--np", "2", "-b", "0", "-e", "64K", "-f", "8192", *QUICK)
+        rows = document["results"]
+        self.assertEqual([row["bytes"] for row in rows], [0, 8, 65536])
+        self.assertIsNone(rows[0]["cpu_core_s_per_gb"])
+        for row in rows[1:]:
+            # A million calls of so many bytes each, in units of 10^9 bytes.
+            self.assertAlmostEqual(row["cpu_core_s_per_gb"] * row["bytes"] / 1000, row["cpu_core_s_per_mcall"], places=6)
+        for row in rows:
+            self.assertGreater(row["cpu_core_s_per_mcall"], 0)
+            self.assertGreaterEqual(row["voluntary_switches"], 0)
+            self.assertGreaterEqual(row["involuntary_switches"], 0)
+        # Copying 64 KiB takes more of a processor than any call for nothing can.
+        self.assertGreater(rows[2]["cpu_core_s_per_mcall"], 1)
+
     def test_few_iterations_print_a_dash(self):
         result = self.ok(run("allreduce_bench", "--np", "2", "-b", "8", "-e", "8", "-n", "9"))
         (row,) = table_rows(result.stdout)
