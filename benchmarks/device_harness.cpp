@@ -67,7 +67,7 @@ class DeviceHarness::Measurement {
  private:
   /// Whether the second of two calls with the same buffers has the result of the first.
   bool repeatable() const {
-    return device_.chain == 1 || !plan_.in_place || harness_.collective_.kind == Kind::broadcast;
+    return options_.chain == 1 || !plan_.in_place || harness_.collective_.kind == Kind::broadcast;
   }
 
   std::string what(const Subject& subject) const {
@@ -141,7 +141,7 @@ class DeviceHarness::Measurement {
       gpu::Graph::start(ranks_.stream(0));
       fork(start);
       int code = 0;
-      for (int64_t i = 0; i < device_.chain && code == 0; ++i) code = subject.library->enqueue(calls_);
+      for (int64_t i = 0; i < options_.chain && code == 0; ++i) code = subject.library->enqueue(calls_);
       std::string why = code == 0 ? "" : subject.library->explain(code);
       join();
       ranks_.device(0).make_current();
@@ -153,7 +153,7 @@ class DeviceHarness::Measurement {
   int enqueue(const Subject& subject) const {
     if (subject.graph != nullptr) return static_cast<int>(subject.graph->launch(ranks_.stream(0)));
     int code = 0;
-    for (int64_t i = 0; i < device_.chain && code == 0; ++i) code = subject.library->enqueue(calls_);
+    for (int64_t i = 0; i < options_.chain && code == 0; ++i) code = subject.library->enqueue(calls_);
     return code;
   }
 
@@ -192,7 +192,7 @@ class DeviceHarness::Measurement {
     prepare();
     ranks_.device(0).make_current();
     // More than one call would wait for room in the device's queue, and the device for the gate.
-    if (device_.chain == 1 || subject.graph != nullptr) harness_.gate_.close(ranks_.stream(0));
+    if (options_.chain == 1 || subject.graph != nullptr) harness_.gate_.close(ranks_.stream(0));
     int code = 0;
     uint64_t entry = 0;
     uint64_t exit = 0;
@@ -210,7 +210,7 @@ class DeviceHarness::Measurement {
     must_be_enqueued(subject, code);
     const double ns = elapsed(subject);
     if (options_.checks > 0 && repeatable()) check(subject, Extent::spans, plant);
-    const auto calls = static_cast<double>(device_.chain);
+    const auto calls = static_cast<double>(options_.chain);
     return {ns / calls, static_cast<double>(ticks_to_ns(exit - entry)) / calls, entry};
   }
 
@@ -219,6 +219,8 @@ class DeviceHarness::Measurement {
     subject.trace.start_us.push_back(static_cast<double>(ticks_to_ns(times.entry - harness_.run_start_)) /
                                      1000);
     subject.trace.us.push_back(times.ns / 1000);
+    ++subject.trace.iterations;
+    subject.trace.max_us = std::max(subject.trace.max_us, times.ns / 1000);
     subject.call_ns.push_back(times.call_ns);
   }
 
@@ -277,8 +279,8 @@ class DeviceHarness::Measurement {
       row.algorithm = subject.library->algorithm(plan_.call);
       row.wrong = subject.wrong;
       row.device = on_device(subject);
-      row.mode = device_.graph ? "graph" : device_.chain > 1 ? "chain" : "isolated";
-      row.chain = device_.chain;
+      row.mode = device_.graph ? "graph" : options_.chain > 1 ? "chain" : "isolated";
+      row.chain = options_.chain;
       row.bound_us = bound_us();
       rows.push_back(std::move(row));
     }

@@ -52,6 +52,7 @@ void add_device(const Row& row, Json& json) {
   json["ranks_per_gpu"] = there ? Json(device.ranks_per_gpu) : Json(nullptr);
   json["mode"] = row.mode;
   json["chain"] = row.chain;
+  json["rate"] = or_null(row.rate);
   json["bound_us"] = or_null(row.bound_us);
   json["bound_fraction"] = or_null(row.bound_fraction());
   json["call_ns"] = there ? Json(device.call_ns) : Json(nullptr);
@@ -67,6 +68,19 @@ void add_arrivals(const Row& row, Json& json) {
   json["service_p99_us"] = or_null(arrivals.service_p99_us);
   json["culprit_rank"] = there ? Json(arrivals.culprit_rank) : Json(nullptr);
   json["culprit_share"] = there ? Json(arrivals.culprit_share) : Json(nullptr);
+}
+
+void add_windows(const Row& row, Json& json) {
+  json["interrupted"] = row.interrupted;
+  json["kept_every"] = row.trace.every;
+  json["windows"] = nullptr;
+  for (const Window& window : row.trace.windows) {
+    json["windows"].push_back({{"start_s", window.start_s},
+                               {"iterations", window.iterations},
+                               {"p50_us", window.p50_us},
+                               {"p99_us", or_null(window.p99_us)},
+                               {"max_us", window.max_us}});
+  }
 }
 
 void add_cpu(const Row& row, Json& json) {
@@ -109,6 +123,7 @@ Json row_json(const CollectiveInfo& collective, const Row& row) {
   add_device(row, json);
   add_arrivals(row, json);
   add_cpu(row, json);
+  add_windows(row, json);
   return json;
 }
 

@@ -10,7 +10,9 @@
 #include <stdexcept>
 #include <utility>
 
-#include "benchmarks/stamp.h"
+#include "benchmarks/local_ranks.h"
+#include "benchmarks/schedule.h"
+#include "benchmarks/timed_call.h"
 #include "core/clock.h"
 
 namespace tutti::bench {
@@ -24,15 +26,6 @@ void arrive_late(int rank, uint64_t generation) {
       (generation * 0x9e3779b97f4a7c15 + static_cast<uint64_t>(rank)) * 0xbf58476d1ce4e5b9;
   const uint64_t until = now_ns() + (random >> 32) % kMostNs;
   while (now_ns() < until) sched_yield();
-}
-
-/// All that lies between the stamps of an iteration.
-Stamps timed_call(Library& library, const Call& call, int& code) {
-  Stamps stamps;
-  stamps.arrival = stamp();
-  code = library.run(call);
-  stamps.exit = stamp();
-  return stamps;
 }
 
 /// Does nothing, to see what measuring costs.
@@ -66,7 +59,8 @@ class Harness::Measurement {
         plan_(plan),
         call_(with_buffers(harness, plan)),
         message_(harness.collective_, call_, send(harness, plan), harness.recv_.data(), world_.size(),
-                 world_.rank()) {
+                 world_.rank()),
+        calls_{.chain = options_.chain} {
     for (Library* library : libraries) {
       library->prepare(call_);
       subjects_.push_back({library, {}, {}, {}, 0});
@@ -77,7 +71,7 @@ class Harness::Measurement {
     for (int64_t i = 0; i < options_.checks; ++i) verified_round(i == 0 ? Plant::checked : Plant::none);
     message_.prepare(Extent::whole, ++harness_.generation_);
     measure_times();
-    for (Subject& subject : subjects_) measure_cpu(subject);
+    for (Subject& subject : subjects_) measure_cpu(subject, aside());
     if (options_.checks > 0) verified_round(Plant::last);
     return rows();
   }
@@ -118,24 +112,58 @@ class Harness::Measurement {
     }
   }
 
-  Stamps timed(Subject& subject, Plant plant) {
+  /// Whether the second of two calls with the same buffers has the result of the first.
+  bool repeatable() const {
+    return calls_.chain == 1 || !plan_.in_place || harness_.collective_.kind == Kind::broadcast;
+  }
+
+  /// By how many ticks this rank is to come late.
+  uint64_t lateness(int64_t iteration) const {
+    const std::optional<LateRank>& late = options_.late_rank;
+    if (!late || late->rank != world_.rank() || iteration % late->period != 0) return 0;
+    return ns_to_ticks(static_cast<uint64_t>(late->us * 1000));
+  }
+
+  Stamps call_now(Subject& subject) {
+    TimedCalls calls = calls_;
+    if (&subject == subjects_.data()) calls.slow_by = options_.plant_slowdown;
+    int code = 0;
+    const Stamps stamps = timed_call(*subject.library, call_, calls, code);
+    must_succeed(subject, code);
+    return stamps;
+  }
+
+  Stamps timed(Subject& subject, int64_t iteration, Plant plant) {
     const uint64_t generation = ++harness_.generation_;
     message_.prepare(Extent::spans, generation);
     world_.barrier();
-    int code = 0;
-    const Stamps stamps = timed_call(*subject.library, call_, code);
-    must_succeed(subject, code);
+    if (const uint64_t late = lateness(iteration); late != 0) wait_until(ticks() + late);
+    const Stamps stamps = call_now(subject);
+    if (!repeatable()) return stamps;
     if (plants_here(subject, plant)) message_.plant_error(Extent::spans, generation);
     if (options_.checks > 0) subject.wrong += message_.check(Extent::spans, generation);
     return stamps;
   }
 
+  /// At fixed times there is none for new inputs and checks: the message stays as it is.
+  Stamps timed_when_due(Subject& subject, int64_t iteration, uint64_t due) {
+    wait_until(due + lateness(iteration));
+    Stamps stamps = call_now(subject);
+    stamps.due = due;
+    return stamps;
+  }
+
   /// One call of each library, in turns.
   void timed_rounds(int64_t first, int64_t rounds, bool keep) {
+    std::optional<Schedule> schedule;
+    const auto libraries = static_cast<int64_t>(subjects_.size());
+    if (options_.rate) schedule.emplace(world_, *options_.rate * static_cast<double>(libraries));
+    int64_t slot = 0;
     for (int64_t i = first; i < first + rounds; ++i) {
-      for (size_t turn = 0; turn < subjects_.size(); ++turn) {
+      for (size_t turn = 0; turn < subjects_.size(); ++turn, ++slot) {
         Subject& subject = subjects_[whose_turn(i, turn, subjects_.size())];
-        const Stamps stamps = timed(subject, keep && i == 0 ? Plant::timed : Plant::none);
+        const Stamps stamps = schedule ? timed_when_due(subject, i, schedule->due(slot))
+                                       : timed(subject, i, keep && i == 0 ? Plant::timed : Plant::none);
         if (keep) subject.stamps.push_back(stamps);
       }
     }
@@ -143,7 +171,7 @@ class Harness::Measurement {
 
   void combine() {
     if (harness_.run_start_ == 0) harness_.run_start_ = subjects_.front().stamps.front().arrival;
-    Combiner combiner(world_, !options_.raw.empty(), harness_.run_start_);
+    Combiner combiner(world_, !options_.raw.empty(), calls_.chain, harness_.run_start_);
     for (Subject& subject : subjects_) {
       combiner.add(subject.stamps, subject.trace);
       subject.stamps.clear();
@@ -152,47 +180,72 @@ class Harness::Measurement {
 
   /// Stamps are combined after each kMostIterations of them; what that does to the caches is not timed.
   void counted_rounds(int64_t rounds) {
-    for (int64_t done = 0; done < rounds;) {
+    for (int64_t done = 0; done < rounds && (done == 0 || !interrupted_);) {
       if (done > 0) timed_rounds(done, kLeastWarmup, false);
       const int64_t batch = std::min(rounds - done, kMostIterations);
       timed_rounds(done, batch, true);
       combine();
       done += batch;
+      if (done < rounds) interrupted_ = world_.any(interrupted());
     }
   }
 
   /// At least `least` rounds, then more until `seconds` have passed on some rank or there are `most`. Ranks agree after
   /// each batch; batches grow with what is done, so that agreeing costs little and the time is kept roughly.
-  void rounds_within(double seconds, int64_t least, int64_t most, bool keep) {
+  /// Returns the seconds.
+  double rounds_within(double seconds, int64_t least, int64_t most, bool keep) {
     constexpr int64_t kLargestBatch = 1000;
     const uint64_t start = now_ns();
     int64_t done = 0;
     double elapsed = 0;
-    while (done < most && (done < least || elapsed < seconds)) {
+    while (done < most && (done < least || (elapsed < seconds && !interrupted_))) {
       const int64_t batch = std::min(std::clamp(done, least, kLargestBatch), most - done);
       timed_rounds(done, batch, keep);
       done += batch;
-      elapsed = world_.max(static_cast<double>(now_ns() - start) * 1e-9);
+      std::array<double, 2> state{static_cast<double>(now_ns() - start) * 1e-9, interrupted() ? 1.0 : 0.0};
+      world_.max(std::span<double>(state));
+      elapsed = state[0];
+      interrupted_ = state[1] > 0;
     }
+    return elapsed;
   }
 
   void warm_up(double seconds) {
     if (options_.warmup) {
       timed_rounds(0, *options_.warmup, false);
     } else {
-      rounds_within(seconds / 10, kLeastWarmup, kMostWarmup, false);
+      rounds_within(seconds, kLeastWarmup, kMostWarmup, false);
     }
   }
 
-  /// Calls that follow each other with nothing between them, so that all that the process uses is theirs; as many as fit into a tenth
-  /// of the row's time.
-  void measure_cpu(Subject& subject) {
+  /// A long row: window after window, each combined by itself. Of the samples some millions are kept.
+  void windowed_rounds(double seconds) {
+    constexpr size_t kMostKept = size_t{4} << 20;
+    const double window = window_seconds(seconds);
+    for (double elapsed = 0; elapsed == 0 || (elapsed < seconds && !interrupted_);) {
+      const size_t first = subjects_.front().trace.us.size();
+      for (double left = window; elapsed == 0 || (left > 0 && !interrupted_);) {
+        if (elapsed > 0) timed_rounds(1, kLeastWarmup, false);
+        const double spent = rounds_within(left, kLeastIterations, kMostIterations, true);
+        combine();
+        left -= spent;
+        elapsed += spent;
+      }
+      for (Subject& subject : subjects_) {
+        subject.trace.end_window(first);
+        subject.trace.thin(first, kMostKept);
+      }
+    }
+  }
+
+  /// Calls that follow each other with nothing between them, so that all that the process uses is theirs; as many as fit into `seconds`.
+  void measure_cpu(Subject& subject, double seconds) {
     constexpr double kLeastCalls = 20;
     constexpr double kMostCalls = 10'000;
     const std::vector<double>& us = subject.trace.us;
     const double mean = std::accumulate(us.begin(), us.end(), 0.0) / static_cast<double>(us.size());
-    const auto calls = static_cast<int64_t>(
-        std::clamp(options_.seconds * 1e5 / std::max(mean, 0.01), kLeastCalls, kMostCalls));
+    const auto calls =
+        static_cast<int64_t>(std::clamp(seconds * 1e6 / std::max(mean, 0.01), kLeastCalls, kMostCalls));
     world_.barrier();
     const CpuUse before = cpu_use();
     for (int64_t i = 0; i < calls; ++i) must_succeed(subject, subject.library->run(call_));
@@ -208,18 +261,22 @@ class Harness::Measurement {
             static_cast<double>(sums[2]) / all};
   }
 
+  /// Seconds for what is done beside the timed iterations.
+  double aside() const {
+    constexpr double kMost = 1;
+    return std::min(options_.seconds / 10, kMost);
+  }
+
   void measure_times() {
-    const double seconds = options_.seconds * static_cast<double>(subjects_.size());
-    warm_up(seconds);
+    const auto libraries = static_cast<double>(subjects_.size());
+    warm_up(aside() * libraries);
     const auto room =
         static_cast<size_t>(std::min(options_.iterations.value_or(kMostIterations), kMostIterations));
     for (Subject& subject : subjects_) subject.stamps.reserve(room);
-    if (options_.iterations) {
-      counted_rounds(*options_.iterations);
-    } else {
-      rounds_within(seconds, kLeastIterations, kMostIterations, true);
-      combine();
-    }
+    if (options_.iterations) return counted_rounds(*options_.iterations);
+    if (options_.windows) return windowed_rounds(options_.seconds * libraries);
+    rounds_within(options_.seconds * libraries, kLeastIterations, kMostIterations, true);
+    combine();
   }
 
   std::vector<Row> rows() {
@@ -230,6 +287,10 @@ class Harness::Measurement {
       row.algorithm = subject.library->algorithm(call_);
       row.nodes = world_.nodes();
       row.cpu = subject.cpu;
+      row.mode = options_.rate ? "rate" : calls_.chain > 1 ? "chain" : "isolated";
+      row.chain = calls_.chain;
+      row.rate = options_.rate;
+      row.interrupted = interrupted_;
       row.wrong = world_.sum(subject.wrong);
       rows.push_back(std::move(row));
     }
@@ -242,7 +303,9 @@ class Harness::Measurement {
   const RowPlan& plan_;
   Call call_;
   Message message_;
+  TimedCalls calls_;
   std::vector<Subject> subjects_;
+  bool interrupted_ = false;  // the same on all ranks
 };
 
 Harness::Harness(World& world, const CollectiveInfo& collective, const Options& options, uint64_t largest)
@@ -265,12 +328,17 @@ double Harness::measuring_ns() {
     uint64_t ticks = 0;
     for (int j = 0; j < kTogether; ++j) {
       int code = 0;
-      const Stamps stamps = timed_call(library, {}, code);
+      const Stamps stamps = timed_call(library, {}, {}, code);
       ticks += stamps.exit - stamps.arrival;
     }
     ns.push_back(static_cast<double>(ticks_to_ns(ticks)) / kTogether);
   }
   return summarize(std::move(ns)).p50.value_or(0);
+}
+
+double Harness::window_seconds(double seconds) {
+  constexpr double kLong = 60;
+  return seconds > kLong ? seconds / kLong : std::min(seconds / 10, 1.0);
 }
 
 uint64_t Harness::memory_needed(const Options& options, uint64_t largest) {

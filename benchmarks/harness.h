@@ -9,6 +9,9 @@
 //
 // CPU time is taken of calls that follow each other after the timed iterations: reading it around each would cost more than the call.
 //
+// In a chain each iteration has several calls, which begin as soon as the one before has returned on this rank. At a fixed rate there is no
+// barrier and no new input: each call begins when it is due, and its time counts from then (schedule.h).
+//
 // Before the timed iterations come fully verified ones, in which ranks arrive at random times; one more follows them.
 #pragma once
 
@@ -32,6 +35,9 @@ class Harness {
 
   /// What lies between the two stamps besides the call: the p50 of calls that do nothing.
   static double measuring_ns();
+
+  /// How long a window of so long a row is: a tenth of it, at most a second; a 60th where it lasts longer than a minute.
+  static double window_seconds(double seconds);
 
   /// Bytes that one rank's buffers take.
   static uint64_t memory_needed(const Options& options, uint64_t largest);

@@ -37,7 +37,7 @@ extern "C" void on_interrupt_alone(int signal) {
   if (interrupt_flag != 0 && signal == SIGINT) ::_exit(130);
   if (interrupt_flag != 0) return;
   interrupt_flag = 1;
-  constexpr std::string_view kText = "stopping after this row; once more to stop at once\n";
+  constexpr std::string_view kText = "stopping, what was measured is kept; once more to stop at once\n";
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kText.data(), kText.size());
 }
 
@@ -109,7 +109,7 @@ class Watch {
       kill_rest();
       return;
     }
-    fmt::print(stderr, "{}: stopping after this row; once more to stop at once\n", program_);
+    fmt::print(stderr, "{}: stopping, what was measured is kept; once more to stop at once\n", program_);
     for (const pid_t pid : pids_) {
       if (pid != 0) ::kill(pid, signal);
     }

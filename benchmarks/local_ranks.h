@@ -2,7 +2,7 @@
 //
 // The parent does nothing but watch. When a rank fails, the others get a grace period to notice and say so by
 // themselves, then are killed: the run always ends. Should the parent die, the kernel kills its ranks.
-// Ctrl-C asks the ranks to stop after the row they are in; a second one kills them.
+// Ctrl-C asks the ranks to stop: the row they are in ends early and is kept; a second one kills them.
 #pragma once
 
 #include <cstdint>

@@ -25,7 +25,8 @@ struct Texts {
   Text datatype, op, root, placement;
   Text local_ranks, baseline, algorithm, timeout, json, raw;
   Text memory, ranks_per_gpu, devices, chain, nccl;
-  Text plant_error, plant_death;
+  Text mode, rate, duration, skew;
+  Text plant_error, plant_death, plant_slowdown;
   bool in_place = false, graph = false, one_stream = false, registered = false, nccl_sweep = false,
        wide = false;
 };
@@ -51,14 +52,24 @@ uint64_t byte_count(std::string_view option, const std::string& text, uint64_t l
   return *value;
 }
 
-double positive_seconds(std::string_view option, const std::string& text) {
-  constexpr double kMost = 3600;
+double positive_number(std::string_view option, const std::string& text, double most,
+                       std::string_view allowed) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const bool whole = error == std::errc{} && end == text.data() + text.size();
-  if (!whole || !(value > 0) || value > kMost)
-    bad_value(option, text, "seconds above 0, up to 3600, such as 0.5");
+  if (!whole || !(value > 0) || value > most) bad_value(option, text, allowed);
   return value;
+}
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  size_t start = 0;
+  for (size_t at = text.find(separator); at != std::string::npos; at = text.find(separator, start)) {
+    parts.push_back(text.substr(start, at - start));
+    start = at + 1;
+  }
+  parts.push_back(text.substr(start));
+  return parts;
 }
 
 // ---- Sizes ----
@@ -148,17 +159,6 @@ const Named<Value>* find_name(std::span<const Named<Value>> table, std::string_v
   return found == table.end() ? nullptr : &*found;
 }
 
-std::vector<std::string> split_commas(const std::string& text) {
-  std::vector<std::string> parts;
-  size_t start = 0;
-  for (size_t comma = text.find(','); comma != std::string::npos; comma = text.find(',', start)) {
-    parts.push_back(text.substr(start, comma - start));
-    start = comma + 1;
-  }
-  parts.push_back(text.substr(start));
-  return parts;
-}
-
 /// A name, several separated by commas, or "all".
 template <typename Value>
 std::vector<Value> read_names(std::string_view option, const std::string& text,
@@ -168,7 +168,7 @@ std::vector<Value> read_names(std::string_view option, const std::string& text,
     for (const auto& entry : table) values.push_back(entry.value);
     return values;
   }
-  for (const std::string& part : split_commas(text)) {
+  for (const std::string& part : split(text, ',')) {
     const Named<Value>* entry = find_name(table, part);
     if (entry == nullptr) entry = find_name(aliases, part);
     if (entry == nullptr) bad_value(option, part, names_of(table) + ", all");
@@ -199,7 +199,9 @@ void read_measurement(const Texts& texts, Options& options) {
   if (texts.checks) {
     options.checks = static_cast<int64_t>(whole_number("--check", *texts.checks, 0, kMostIterations));
   }
-  if (texts.seconds) options.seconds = positive_seconds("--seconds", *texts.seconds);
+  if (texts.seconds)
+    options.seconds =
+        positive_number("--seconds", *texts.seconds, 3600, "seconds above 0, up to 3600, such as 0.5");
   if (texts.timeout) {
     const std::optional<uint64_t> ns = parse_duration(*texts.timeout);
     constexpr uint64_t kDayNs = uint64_t{86'400} * 1'000'000'000;
@@ -215,6 +217,66 @@ int rank_number(std::string_view option, const std::string& text) {
 
 constexpr uint64_t kMostRanksPerGpu = 64;
 constexpr uint64_t kMostChain = 10'000;
+constexpr int64_t kDefaultChain = 20;
+
+/// --chain K with K above 1 is --mode chain.
+void read_mode(const Texts& texts, Options& options) {
+  if (texts.chain) options.chain = static_cast<int64_t>(whole_number("--chain", *texts.chain, 1, kMostChain));
+  if (!texts.mode) return;
+  if (*texts.mode == "chain") {
+    if (!texts.chain) options.chain = kDefaultChain;
+    if (options.chain == 1) throw UsageError("--chain: a chain is of at least 2 calls with --mode chain");
+  } else if (*texts.mode == "isolated") {
+    if (options.chain > 1) throw UsageError("--chain: with --mode isolated each call is timed by itself");
+  } else {
+    bad_value("--mode", *texts.mode, "isolated, chain");
+  }
+}
+
+void read_duration(const Texts& texts, Options& options) {
+  if (!texts.duration) return;
+  constexpr uint64_t kLeastNs = 1'000'000'000;
+  constexpr uint64_t kDayNs = 86'400 * kLeastNs;
+  const std::optional<uint64_t> ns = parse_duration(*texts.duration);
+  if (!ns || *ns < kLeastNs || *ns > kDayNs)
+    bad_value("--duration", *texts.duration, "a time from 1s to 24h, such as 10s or 10m");
+  if (texts.seconds || texts.iterations)
+    throw UsageError("--duration, --seconds, --iters: give one of the three");
+  options.seconds = static_cast<double>(*ns) * 1e-9;
+  options.windows = true;
+}
+
+void read_rate(const Texts& texts, Options& options) {
+  if (!texts.rate) return;
+  options.rate = positive_number("--rate", *texts.rate, 10e6, "calls in a second, above 0, up to 10000000");
+  if (options.chain > 1) throw UsageError("--rate: one call at each time; not with a chain");
+}
+
+void read_skew(const Texts& texts, Options& options) {
+  if (!texts.skew) return;
+  constexpr double kMostUs = 10e6;
+  const std::vector<std::string> parts = split(*texts.skew, ':');
+  if (parts.size() < 2 || parts.size() > 3)
+    bad_value("--skew", *texts.skew, "RANK:US or RANK:US:PERIOD, such as 1:200 or 1:200:10");
+  LateRank late;
+  late.rank = rank_number("--skew", parts[0]);
+  late.us = positive_number("--skew", parts[1], kMostUs, "microseconds above 0, up to 10000000");
+  if (parts.size() == 3) late.period = static_cast<int64_t>(whole_number("--skew", parts[2], 1, 1'000'000));
+  options.late_rank = late;
+}
+
+void read_plants(const Texts& texts, Options& options) {
+  if (texts.plant_error) {
+    options.plant_error = read_names<Plant>("--plant-error", *texts.plant_error, kPlants, {}).front();
+  }
+  if (texts.plant_death) options.plant_death = rank_number("--plant-death", *texts.plant_death);
+  if (texts.plant_slowdown) {
+    if (*texts.plant_slowdown != "0")
+      options.plant_slowdown =
+          positive_number("--plant-slowdown", *texts.plant_slowdown, 1000, "a percentage from 0 to 1000") /
+          100;
+  }
+}
 
 /// Options that mean nothing on host memory.
 void refuse_device_options(const Texts& texts) {
@@ -222,7 +284,6 @@ void refuse_device_options(const Texts& texts) {
       {"--ranks-per-gpu", texts.ranks_per_gpu.has_value()},
       {"--devices", texts.devices.has_value()},
       {"--graph", texts.graph},
-      {"--chain", texts.chain.has_value()},
       {"--one-stream", texts.one_stream},
       {"--registered", texts.registered},
       {"--nccl", texts.nccl.has_value()},
@@ -234,8 +295,22 @@ void refuse_device_options(const Texts& texts) {
   }
 }
 
+/// Options of measurements that exist on host memory alone.
+void refuse_host_options(const Texts& texts) {
+  const std::pair<const char*, bool> given[] = {
+      {"--rate", texts.rate.has_value()},
+      {"--duration", texts.duration.has_value()},
+      {"--skew", texts.skew.has_value()},
+      {"--plant-slowdown", texts.plant_slowdown.has_value()},
+  };
+  for (const auto& [option, is_given] : given) {
+    if (is_given) throw UsageError(fmt::format("{}: is for host memory", option));
+  }
+}
+
 DeviceOptions read_device_options(const Texts& texts) {
   DeviceOptions options;
+  refuse_host_options(texts);
   if (texts.local_ranks)
     throw UsageError(
         "--np: with --memory device all ranks are in this process; --ranks-per-gpu says how many");
@@ -247,7 +322,7 @@ DeviceOptions read_device_options(const Texts& texts) {
   }
   if (texts.devices) {
     options.devices.clear();
-    for (const std::string& part : split_commas(*texts.devices)) {
+    for (const std::string& part : split(*texts.devices, ',')) {
       const int device = static_cast<int>(whole_number("--devices", part, 0, 1023));
       if (std::count(options.devices.begin(), options.devices.end(), device) != 0)
         throw UsageError(fmt::format(
@@ -256,7 +331,6 @@ DeviceOptions read_device_options(const Texts& texts) {
     }
   }
   options.graph = texts.graph;
-  if (texts.chain) options.chain = static_cast<int64_t>(whole_number("--chain", *texts.chain, 1, kMostChain));
   options.one_stream = texts.one_stream;
   options.registered = texts.registered;
   options.baseline_nccl = texts.baseline == "nccl";
@@ -283,6 +357,10 @@ Options read_options(const CollectiveInfo& collective, const Texts& texts) {
   Options options;
   options.sizes = read_sizes(texts);
   read_measurement(texts, options);
+  read_mode(texts, options);
+  read_duration(texts, options);
+  read_rate(texts, options);
+  read_skew(texts, options);
   if (texts.datatype) {
     options.datatypes =
         read_names<tutti_datatype_t>("--datatype", *texts.datatype, kDatatypes, kDatatypeAliases);
@@ -308,10 +386,7 @@ Options read_options(const CollectiveInfo& collective, const Texts& texts) {
   }
   options.algorithm = texts.algorithm.value_or("");
   read_output(texts, options);
-  if (texts.plant_error) {
-    options.plant_error = read_names<Plant>("--plant-error", *texts.plant_error, kPlants, {}).front();
-  }
-  if (texts.plant_death) options.plant_death = rank_number("--plant-death", *texts.plant_death);
+  read_plants(texts, options);
   return options;
 }
 
@@ -369,6 +444,23 @@ void declare_how(CLI::App& app, Texts& texts) {
   app.add_option("--seconds", texts.seconds, "Time for the iterations of a row (default 0.5)")
       ->type_name("SECONDS")
       ->group(how);
+  app.add_option("--duration", texts.duration,
+                 "Or a long run: so much for each row, such as 10s or 10m, with percentiles of its windows")
+      ->type_name("TIME")
+      ->group(how);
+  app.add_option(
+         "--mode", texts.mode,
+         "isolated: a sample is one call, after a barrier (default); chain: the mean of calls that follow "
+         "each other")
+      ->type_name("MODE")
+      ->group(how);
+  app.add_option("--chain", texts.chain, "Calls in a chain (default 20); above 1 it means --mode chain")
+      ->type_name("K")
+      ->group(how);
+  app.add_option("--rate", texts.rate,
+                 "Call at fixed times, so often in a second, and time each call from when it was due")
+      ->type_name("CALLS")
+      ->group(how);
   app.add_option(
          "-c,--check", texts.checks,
          "Iterations whose whole result is verified, before the timed ones; 0: verify nothing (default 5)")
@@ -376,6 +468,14 @@ void declare_how(CLI::App& app, Texts& texts) {
   app.add_option("--timeout", texts.timeout, "Limit of one operation, such as 30s (default: TUTTI_TIMEOUT)")
       ->type_name("TIME")
       ->group(how);
+}
+
+void declare_provoke(CLI::App& app, Texts& texts) {
+  const std::string provoke = "Provoke it";
+  app.add_option("--skew", texts.skew,
+                 "This rank comes so many microseconds late, in every PERIOD-th iteration (default 1)")
+      ->type_name("RANK:US[:PERIOD]")
+      ->group(provoke);
 }
 
 void declare_device(CLI::App& app, Texts& texts) {
@@ -389,10 +489,6 @@ void declare_device(CLI::App& app, Texts& texts) {
       ->group(device);
   app.add_option("--devices", texts.devices, "Devices, separated by commas (default 0)")
       ->type_name("LIST")
-      ->group(device);
-  app.add_option("--chain", texts.chain,
-                 "Calls that follow each other between two events; a row's time is that of one (default 1)")
-      ->type_name("K")
       ->group(device);
   app.add_flag("--graph", texts.graph, "Capture the calls into a CUDA graph and time its replays")
       ->group(device);
@@ -428,6 +524,7 @@ void declare_run(CLI::App& app, Texts& texts) {
       ->group(run);
   app.add_option("--plant-error", texts.plant_error)->group("");
   app.add_option("--plant-death", texts.plant_death)->group("");
+  app.add_option("--plant-slowdown", texts.plant_slowdown)->group("");
 }
 
 std::string footer(const CollectiveInfo& collective) {
@@ -465,6 +562,7 @@ ParsedOptions parse_options(const CollectiveInfo& collective, std::vector<std::s
   app.footer(footer(collective));
   declare_what(app, collective, texts);
   declare_how(app, texts);
+  declare_provoke(app, texts);
   declare_device(app, texts);
   declare_run(app, texts);
 
@@ -487,6 +585,12 @@ ParsedOptions parse_options(const CollectiveInfo& collective, std::vector<std::s
     usage_error(error.what());
   }
   return result;
+}
+
+void check_ranks(const Options& options, int ranks) {
+  static_cast<void>(roots_for(options, ranks));
+  if (options.late_rank && options.late_rank->rank >= ranks)
+    bad_value("--skew", std::to_string(options.late_rank->rank), fmt::format("ranks 0 to {}", ranks - 1));
 }
 
 std::vector<int> roots_for(const Options& options, int ranks) {

@@ -33,7 +33,6 @@ struct DeviceOptions {
   int ranks_per_gpu = 2;
   std::vector<int> devices{0};
   bool graph = false;       // time replays of a CUDA graph
-  int64_t chain = 1;        // calls that follow each other between two events
   bool one_stream = false;  // for all ranks
   bool registered = false;  // buffers of tutti_mem_alloc
   bool baseline_nccl = false;
@@ -41,6 +40,13 @@ struct DeviceOptions {
   bool nccl_sweep = false;
 
   int ranks() const { return ranks_per_gpu * static_cast<int>(devices.size()); }
+};
+
+/// A rank that comes late on purpose.
+struct LateRank {
+  int rank = 0;
+  double us = 0;
+  int64_t period = 1;  // in every so many-th iteration
 };
 
 struct Options {
@@ -52,6 +58,10 @@ struct Options {
   std::optional<int64_t> iterations;  // empty: as many as fit into `seconds`
   std::optional<int64_t> warmup;      // empty: as many as fit into a tenth of that
   double seconds = 0.5;
+  bool windows = false;               // a long row: its windows are said one by one
+  int64_t chain = 1;                  // calls that follow each other in one iteration
+  std::optional<double> rate;         // calls in a second, at fixed times
+  std::optional<LateRank> late_rank;  // --skew
   int64_t checks = 5;  // fully verified iterations before the timed ones; 0 switches all checks off
   std::optional<int> local_ranks;
   bool baseline_mpi = false;
@@ -62,6 +72,7 @@ struct Options {
   std::string raw;                      // raw samples; empty: none
   bool wide = false;                    // all columns in the table
   Plant plant_error = Plant::none;
+  double plant_slowdown = 0;       // Tutti's calls last longer by this share
   std::optional<int> plant_death;  // this rank kills itself before the second row
 
   /// Whether a row has a send buffer of its own.
@@ -76,6 +87,9 @@ struct ParsedOptions {
 
 /// `arguments` without the program's name. Never throws for what the user wrote.
 ParsedOptions parse_options(const CollectiveInfo& collective, std::vector<std::string> arguments);
+
+/// Throws UsageError where an option names a rank that is none.
+void check_ranks(const Options& options, int ranks);
 
 /// The roots to measure; throws UsageError where --root is no rank.
 std::vector<int> roots_for(const Options& options, int ranks);

@@ -32,10 +32,12 @@ struct Row {
   uint64_t bytes = 0;
   int ranks = 0;
   int nodes = 1;
-  std::string mode = "isolated";  // or chain, graph
+  std::string mode = "isolated";  // or chain, rate, graph
   int64_t chain = 1;              // calls in one sample
+  std::optional<double> rate;     // calls in a second, where they come at fixed times
+  bool interrupted = false;       // ended early
   Summary us;                     // microseconds
-  Trace trace;                    // what the summary is of; gone once the row is reported
+  Trace trace;                    // what the summary is of; its samples are gone once the row is reported
   std::optional<Interval> p50_interval;
   std::optional<Interval> p99_interval;
   // Of a baseline: its percentile over Tutti's in the same iterations.
@@ -67,6 +69,8 @@ class Table {
 
   void header(const Machine& machine) const;
   void row(const Row& row) const;
+  /// How the windows of a long row differ.
+  void windows(const Row& row) const;
   /// How many times longer the baseline takes.
   void ratio(const Row& tutti, const Row& baseline) const;
   void remark(const std::string& text) const;

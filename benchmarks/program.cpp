@@ -163,7 +163,7 @@ class Process {
 
   int local(const Options& options) {
     const int ranks = options.local_ranks.value_or(kDefaultLocalRanks);
-    static_cast<void>(roots_for(options, ranks));  // before any rank is started
+    check_ranks(options, ranks);  // before any rank is started
     IdBoard board;
     const LocalRank started = start_local_ranks(collective_.program, ranks);
     if (started.is_parent) return started.exit_code;
@@ -174,6 +174,7 @@ class Process {
 
   int in_world(World& world, const Options& options) {
     rank_ = world.rank();
+    check_ranks(options, world.size());
     Machine machine = describe_machine(world, argc_, argv_);
     return Run(collective_, options, world, machine).all_rows();
   }

@@ -49,11 +49,12 @@ void Report::keep(std::vector<Row> rows) {
   for (Row& row : rows) {
     if (!row.trace.us.empty()) row.add_intervals(rows.front());
     table_.row(row);
+    if (row.trace.windows.size() > 1) table_.windows(row);
   }
   for (size_t i = 1; i < rows.size(); ++i) table_.ratio(rows.front(), rows[i]);
   for (Row& row : rows) {
     if (raw_) raw_->row(collective_, row);
-    row.trace = {};
+    row.trace.drop_samples();
     rows_.push_back(std::move(row));
   }
 }

@@ -26,6 +26,8 @@ Row RowPlan::row(const CollectiveInfo& collective, const Options& options, int r
   row.bus_factor = collective.bus_factor(ranks);
   row.verified = options.checks > 0;
   row.us = summarize(trace.us);
+  row.us.samples = trace.iterations;
+  row.us.max = trace.max_us;
   row.arrivals = arrivals_of(trace);
   row.trace = std::move(trace);
   return row;

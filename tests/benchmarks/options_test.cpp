@@ -113,6 +113,29 @@ TEST_CASE("measurement and run") {
   CHECK_FALSE(options.wide);
 }
 
+TEST_CASE("modes of measuring") {
+  CHECK(good("").chain == 1);
+  CHECK(good("--mode isolated").chain == 1);
+  CHECK(good("--mode chain").chain == 20);
+  CHECK(good("--mode chain --chain 7").chain == 7);
+  CHECK(good("--chain 7").chain == 7);
+  CHECK(good("--memory device --mode chain").chain == 20);
+  CHECK_FALSE(good("").rate);
+  CHECK(good("--rate 2500.5").rate == 2500.5);
+  const Options lasting = good("--duration 10m");
+  CHECK((lasting.seconds == 600 && lasting.windows));
+  CHECK_FALSE(good("--seconds 10").windows);
+  CHECK_FALSE(good("").late_rank);
+  const Options late = good("--skew 3:250.5:10");
+  REQUIRE(late.late_rank);
+  CHECK((late.late_rank->rank == 3 && late.late_rank->us == 250.5 && late.late_rank->period == 10));
+  CHECK(good("--skew 0:1").late_rank->period == 1);
+  CHECK_NOTHROW(check_ranks(late, 4));
+  CHECK_THROWS_AS(check_ranks(late, 3), UsageError);
+  CHECK(good("--plant-slowdown 10").plant_slowdown == 0.1);
+  CHECK(good("--plant-slowdown 0").plant_slowdown == 0);
+}
+
 TEST_CASE("a bad value is refused by name, with what is allowed") {
   struct Case {
     const char* line;
@@ -147,6 +170,21 @@ TEST_CASE("a bad value is refused by name, with what is allowed") {
       {"--seconds nan", "--seconds", "nan"},
       {"--json", "--json", ""},
       {"--raw", "--raw", ""},
+      {"--mode graph", "--mode: 'graph'", "isolated, chain"},
+      {"--mode chain --chain 1", "--chain", "at least 2"},
+      {"--mode isolated --chain 2", "--chain", "isolated"},
+      {"--chain 0", "--chain: '0'", "from 1 to 10000"},
+      {"--rate 0", "--rate: '0'", "above 0"},
+      {"--rate often", "--rate", "often"},
+      {"--rate 10 --chain 2", "--rate", "chain"},
+      {"--duration 1ms", "--duration: '1ms'", "from 1s to 24h"},
+      {"--duration 10s -n 5", "--duration", "one of the three"},
+      {"--skew 1", "--skew: '1'", "RANK:US"},
+      {"--skew 1:0", "--skew", "above 0"},
+      {"--skew x:5", "--skew", "'x'"},
+      {"--skew 1:5:0", "--skew", "from 1"},
+      {"--skew 1:5:2:3", "--skew", "RANK:US:PERIOD"},
+      {"--plant-slowdown -1", "--plant-slowdown", "0 to 1000"},
       {"--raw a --json a", "--raw, --json", "of its own"},
       {"--frobnicate", "--frobnicate", ""},
       {"-b 1 -e 1G -i 1", "sizes", "10000"},
@@ -175,10 +213,14 @@ TEST_CASE("help and version") {
   const ParsedOptions help = parse_options(kWithOp, {"--help"});
   CHECK_FALSE(help.options);
   CHECK(help.exit_code == 0);
-  for (const char* part :
-       {"-b,--minbytes", "-e,--maxbytes", "-f,--stepfactor", "-i,--stepbytes", "-n,--iters",
-        "-w,--warmup_iters", "-c,--check", "-d,--datatype", "-o,--op", "--np", "--json", "--raw", "--wide",
-        "--baseline", "--algorithm", "--timeout", "Examples", "Exit status"}) {
+  for (const char* part : {"-b,--minbytes",  "-e,--maxbytes", "-f,--stepfactor",
+                           "-i,--stepbytes", "-n,--iters",    "-w,--warmup_iters",
+                           "-c,--check",     "-d,--datatype", "-o,--op",
+                           "--np",           "--json",        "--raw",
+                           "--wide",         "--mode",        "--rate",
+                           "--duration",     "--skew",        "--baseline",
+                           "--algorithm",    "--timeout",     "Examples",
+                           "Exit status"}) {
     INFO(part);
     CHECK(contains(help.text, part));
   }
@@ -195,13 +237,13 @@ TEST_CASE("device memory") {
   const Options plain = good("--memory device");
   REQUIRE(plain.device);
   CHECK(plain.device->ranks() == 2);
-  CHECK(plain.device->chain == 1);
+  CHECK(plain.chain == 1);
   CHECK(plain.device->nccl == "libnccl.so.2");
   const Options all = good("--memory device --ranks-per-gpu 3 --devices 2,0 --graph --chain 20 --registered");
   REQUIRE(all.device);
   CHECK(all.device->ranks() == 6);
   CHECK(all.device->devices == std::vector<int>{2, 0});
-  CHECK((all.device->graph && all.device->registered && all.device->chain == 20));
+  CHECK((all.device->graph && all.device->registered && all.chain == 20));
   CHECK(good("--memory device --one-stream").device->one_stream);
   const Options nccl = good("--memory device --baseline nccl --nccl /x/libnccl.so --nccl-sweep");
   CHECK((nccl.device->baseline_nccl && nccl.device->nccl_sweep && !nccl.baseline_mpi));
@@ -210,8 +252,8 @@ TEST_CASE("device memory") {
 
 TEST_CASE("device options that cannot be") {
   CHECK(contains(bad("--memory disk"), "--memory: 'disk'"));
-  for (const char* option : {"--ranks-per-gpu 2", "--devices 0", "--graph", "--chain 2", "--one-stream",
-                             "--registered", "--nccl x", "--nccl-sweep", "--baseline nccl"}) {
+  for (const char* option : {"--ranks-per-gpu 2", "--devices 0", "--graph", "--one-stream", "--registered",
+                             "--nccl x", "--nccl-sweep", "--baseline nccl"}) {
     const std::string name = std::string(option).substr(0, std::string(option).find_last_of(' '));
     CHECK(contains(bad(option), "--memory device"));
     CHECK(contains(bad(option), option[2] == 'b' ? "--baseline nccl" : name));
@@ -219,6 +261,8 @@ TEST_CASE("device options that cannot be") {
   CHECK(contains(bad("--memory device --np 3"), "--ranks-per-gpu"));
   CHECK(contains(bad("--memory device --baseline mpi"), "--baseline mpi"));
   CHECK(contains(bad("--memory device --baseline x"), "mpi, nccl"));
+  for (const char* option : {"--rate 5", "--duration 5s", "--skew 0:5", "--plant-slowdown 5"})
+    CHECK(contains(bad(std::string("--memory device ") + option), "is for host memory"));
   CHECK(contains(bad("--memory device --ranks-per-gpu 0"), "--ranks-per-gpu: '0'"));
   CHECK(contains(bad("--memory device --ranks-per-gpu 65"), "from 1 to 64"));
   CHECK(contains(bad("--memory device --devices 0,0"), "--devices: 0 stands there twice"));

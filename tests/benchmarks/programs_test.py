@@ -189,6 +189,74 @@ class Local(Case):
         # Copying 64 KiB takes more of a processor than any call for nothing can.
         self.assertGreater(rows[2]["cpu_core_s_per_mcall"], 1)
 
+    def test_chains(self):
+        arguments = ("--np", "2", "-b", "8", "-e", "8", "--placement", "both", "--mode", "chain", "--chain", "5", *QUICK)
+        for program in ("allreduce_bench", "broadcast_bench"):
+            document, lines = self.raw_of(*arguments, program=program)
+            for row in document["results"]:
+                self.assertEqual((row["mode"], row["chain"], row["iterations"], row["wrong"]), ("chain", 5, 30, 0))
+            # Five calls lie between two starts, and a sample is the mean of one.
+            for line in lines[1:]:
+                starts = line["start_us"]
+                for start, following, us in zip(starts, starts[1:], line["us"]):
+                    self.assertLess(us, 1.01 * (following - start) / 5 + max(map(max, line["late_us"])) / 5)
+
+    def test_wrong_results_of_chains_are_counted(self):
+        arguments = ("--np", "2", "-b", "8", "-e", "8", "--chain", "5", "--plant-error", "timed", *QUICK)
+        rows = self.json_of("allreduce_bench", *arguments, "--placement", "out", status=1)["results"]
+        self.assertEqual([row["wrong"] for row in rows], [1])
+
+    def test_calls_at_a_fixed_rate(self):
+        document, lines = self.raw_of("--np", "2", "-b", "8", "-e", "8", "--rate", "1000", *QUICK)
+        (row,) = document["results"]
+        self.assertEqual((row["mode"], row["rate"], row["iterations"], row["wrong"]), ("rate", 1000, 30, 0))
+        # However late a call was, none begins before it is due: 29 of them take 29 ms at least, less what the first was late.
+        line = lines[1]
+        self.assertGreater(line["start_us"][-1] + line["us"][0], 28900)
+
+    def test_a_stall_counts_for_the_calls_that_wait_for_it(self):
+        """Coordinated omission: one rank stalls for 50 ms once; calls due meanwhile are as late as they waited."""
+        arguments = ("--np", "2", "-b", "8", "-e", "8", "--rate", "1000", "--skew", "1:50000:100", "-n", "100", "-w", "0")
+        _, lines = self.raw_of(*arguments)
+        us = lines[1]["us"]
+        self.assertGreater(us[0], 49000)
+        for i in range(40):  # the i-th was due i ms later
+            self.assertGreater(us[i], 49000 - 1000 * i)
+
+    def test_a_late_rank_is_the_culprit(self):
+        for late in (0, 2):
+            with self.subTest(late=late):
+                arguments = ("--np", "3", "-b", "8", "-e", "8", "-n", "40", "--skew", f"{late}:20000")
+                (row,) = self.json_of("allreduce_bench", *arguments)["results"]
+                self.assertEqual(row["culprit_rank"], late)
+                self.assertGreater(row["culprit_share"], 0.8)
+                self.assertGreater(row["skew_p50_us"], 10000)
+                self.assertGreater(row["p50_us"], 10000)
+                self.assertLess(row["service_p50_us"], 10000)
+
+    def test_a_rank_is_late_now_and_then(self):
+        _, lines = self.raw_of("--np", "2", "-b", "8", "-e", "8", "-n", "40", "--skew", "1:30000:10")
+        late = lines[1]["late_us"][1]
+        self.assertEqual([i for i, us in enumerate(late) if us > 25000 and i % 10 == 0], [0, 10, 20, 30])
+        self.assertLess(sum(us > 25000 for us in late), 12)
+
+    def test_long_rows_have_windows(self):
+        document, lines = self.raw_of("--np", "2", "-b", "8", "-e", "8", "--duration", "1s")
+        (row,) = document["results"]
+        self.assertGreater(len(row["windows"]), 1)
+        self.assertEqual(sum(window["iterations"] for window in row["windows"]), row["iterations"])
+        self.assertEqual(max(window["max_us"] for window in row["windows"]), row["max_us"])
+        starts = [window["start_s"] for window in row["windows"]]
+        self.assertEqual(starts, sorted(starts))
+        self.assertEqual(len(lines[1]["us"]) * row["kept_every"], row["iterations"])
+        self.assertFalse(row["interrupted"])
+
+    def test_a_planted_slowdown_slows_tutti(self):
+        arguments = ("--np", "1", "-b", "1M", "-e", "1M", "-n", "200")
+        plain, slow = (self.json_of("allreduce_bench", *arguments, "--plant-slowdown", percent)["results"][0]["p50_us"]
+                       for percent in ("0", "300"))
+        self.assertGreater(slow, 2 * plain)
+
     def test_few_iterations_print_a_dash(self):
         result = self.ok(run("allreduce_bench", "--np", "2", "-b", "8", "-e", "8", "-n", "9"))
         (row,) = table_rows(result.stdout)
@@ -254,6 +322,7 @@ class Options(Case):
         self.refused("allreduce_bench", "--np", "0", names=["--np", "'0'", "from 1 to 1024"])
         self.refused("allreduce_bench", "--nonsense", names=["--nonsense"])
         self.refused("allreduce_bench", "--np", "2", "--algorithm", "nonsense", names=["--algorithm", "nonsense", "ring"])
+        self.refused("allreduce_bench", "--np", "2", "--skew", "2:5", names=["--skew", "'2'", "0 to 1"])
         self.refused("broadcast_bench", "--np", "2", "-r", "2", names=["--root", "'2'", "0 to 1"])
         self.refused("allreduce_bench", "--np", "2", "--baseline", "mpi", names=["--baseline"])
         self.refused("allreduce_bench", TUTTI_RANK="0", TUTTI_SIZE="2", names=["TUTTI_UNIQUE_ID"])
@@ -310,6 +379,30 @@ class Failures(Case):
             path = os.path.join(directory, "result.json")
             run("allreduce_bench", "--np", "2", "-b", "8", "-e", "8K", "--plant-death", "1", "--json", path, *QUICK)
             self.assertNotIn("result.json", os.listdir(directory))
+
+    def test_an_interrupted_long_row_is_kept(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path, raw = os.path.join(directory, "result.json"), os.path.join(directory, "raw")
+            command = [os.path.join(BIN, "allreduce_bench"), "--np", "2", "-b", "8", "-e", "64", "--duration", "1h", "--json", path,
+                       "--raw", raw]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment(), start_new_session=True)
+            try:
+                for line in process.stdout:
+                    if "bytes" in line:
+                        break
+                os.killpg(process.pid, signal.SIGINT)
+                output, _ = process.communicate(timeout=60)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+            self.assertEqual(process.returncode, 130)
+            self.assertIn("interrupted after 1 of", output)
+            with open(path, encoding="utf-8") as file:
+                (row,) = json.load(file)["results"]
+            with open(raw, encoding="utf-8") as file:
+                self.assertEqual(json.loads(file.read().splitlines()[1])["row"], row)
+            self.assertTrue(row["interrupted"])
+            self.assertGreaterEqual(row["iterations"], 20)
 
     def interrupt(self, path, everybody):
         command = [os.path.join(BIN, "allreduce_bench"), "--np", "2", "-b", "8", "-e", "8000", "-i", "8", "--json", path]

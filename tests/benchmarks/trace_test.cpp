@@ -17,12 +17,18 @@ uint64_t at(uint64_t us) {
   return tutti::ns_to_ticks((1'000'000 + us) * kUs);
 }
 
+/// A call that was due when it began.
+Stamps called(uint64_t arrival, uint64_t exit) {
+  return {at(arrival), at(arrival), at(exit)};
+}
+
 bool near(double a, double b) {
   return std::abs(a - b) < 0.01;
 }
 
 /// Stamps of each rank, combined by as many threads; what each of them has then.
-std::vector<Trace> combined(const std::vector<std::vector<Stamps>>& by_rank, bool keep_lateness) {
+std::vector<Trace> combined(const std::vector<std::vector<Stamps>>& by_rank, bool keep_lateness,
+                            int64_t calls = 1) {
   const int ranks = static_cast<int>(by_rank.size());
   std::vector<tutti::Communicator> control = tutti::Communicator::create_local(ranks);
   std::vector<tutti::Communicator> measured = tutti::Communicator::create_local(ranks);
@@ -31,7 +37,7 @@ std::vector<Trace> combined(const std::vector<std::vector<Stamps>>& by_rank, boo
   for (size_t rank = 0; rank < by_rank.size(); ++rank) {
     threads.emplace_back([&, rank] {
       World world(Launch::local, std::move(control[rank]), std::move(measured[rank]));
-      Combiner(world, keep_lateness, at(0)).add(by_rank[rank], traces[rank]);
+      Combiner(world, keep_lateness, calls, at(0)).add(by_rank[rank], traces[rank]);
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -44,9 +50,9 @@ TEST_CASE("skew, service and culprit of known stamps") {
   tutti::calibrate_ticks();
   // Rank 2 is late twice, rank 0 once. The late rank's own time is the shortest: it waits for nobody.
   const std::vector<std::vector<Stamps>> stamps{
-      {{at(100), at(160)}, {at(200), at(260)}, {at(330), at(345)}},
-      {{at(110), at(161)}, {at(205), at(262)}, {at(300), at(344)}},
-      {{at(150), at(162)}, {at(250), at(261)}, {at(310), at(343)}},
+      {called(100, 160), called(200, 260), called(330, 345)},
+      {called(110, 161), called(205, 262), called(300, 344)},
+      {called(150, 162), called(250, 261), called(310, 343)},
   };
   const std::vector<Trace> traces = combined(stamps, true);
   for (const Trace& trace : traces) {
@@ -75,8 +81,8 @@ TEST_CASE("more stamps than are exchanged at once stay in order") {
   std::vector<std::vector<Stamps>> stamps(2);
   for (size_t i = 0; i < kMany; ++i) {
     const uint64_t start = 100 * i;
-    stamps[0].push_back({at(start), at(start + 50)});
-    stamps[1].push_back({at(start + i % 40), at(start + 50)});
+    stamps[0].push_back(called(start, start + 50));
+    stamps[1].push_back(called(start + i % 40, start + 50));
   }
   const Trace trace = combined(stamps, false)[1];
   REQUIRE(trace.skew_us.size() == kMany);
@@ -87,7 +93,54 @@ TEST_CASE("more stamps than are exchanged at once stay in order") {
 }
 
 TEST_CASE("one rank has no skew") {
-  const Trace trace = combined({{{at(1), at(3)}}}, true)[0];
+  const Trace trace = combined({{called(1, 3)}}, true)[0];
   CHECK((trace.us.size() == 1 && trace.skew_us.empty() && trace.late_us.empty()));
   CHECK_FALSE(arrivals_of(trace));
+}
+
+TEST_CASE("a time counts from when the call was due, service from when all were there") {
+  tutti::calibrate_ticks();
+  const std::vector<std::vector<Stamps>> stamps{{{at(100), at(140), at(150)}}, {{at(100), at(100), at(149)}}};
+  const Trace trace = combined(stamps, false)[0];
+  CHECK(near(trace.us[0], 50));
+  CHECK(near(trace.skew_us[0], 40));
+  CHECK(near(trace.service_us[0], 10));
+}
+
+TEST_CASE("the time of a chain is that of one call, its skew is not divided") {
+  tutti::calibrate_ticks();
+  const Trace trace = combined({{called(100, 180)}, {called(140, 180)}}, false, 4)[0];
+  CHECK(near(trace.us[0], 20));
+  CHECK(near(trace.skew_us[0], 40));
+  CHECK(near(trace.service_us[0], 10));
+  CHECK(near(trace.max_us, 20));
+}
+
+TEST_CASE("windows are of all samples, of which a long row keeps every n-th") {
+  Trace trace;
+  const auto add = [&trace](int from, int to) {
+    const size_t first = trace.us.size();
+    for (int i = from; i < to; ++i) {
+      trace.start_us.push_back(1e6 * i);
+      trace.us.push_back(i);
+      ++trace.iterations;
+    }
+    trace.end_window(first);
+    trace.thin(first, 100);
+  };
+  add(0, 80);
+  CHECK((trace.every == 1 && trace.us.size() == 80));
+  add(80, 160);
+  CHECK((trace.every == 2 && trace.us.size() == 80));
+  CHECK((trace.us[1] == 2 && trace.us[79] == 158));
+  add(160, 260);
+  CHECK((trace.every == 4 && trace.us.size() == 65));
+  CHECK((trace.us[1] == 4 && trace.us[64] == 256 && trace.start_us[64] == 256e6));
+  REQUIRE(trace.windows.size() == 3);
+  CHECK((trace.windows[1].iterations == 80 && trace.windows[1].p50_us == 119 &&
+         trace.windows[1].max_us == 159));
+  CHECK((trace.windows[2].start_s == 160 && trace.windows[2].iterations == 100));
+  CHECK((trace.windows[2].p99_us && !trace.windows[1].p99_us));
+  trace.drop_samples();
+  CHECK((trace.us.empty() && trace.windows.size() == 3 && trace.iterations == 260));
 }
