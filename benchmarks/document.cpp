@@ -83,6 +83,16 @@ void add_windows(const Row& row, Json& json) {
   }
 }
 
+void add_disturbance(const Row& row, Json& json) {
+  json["disturbance"] = or_null(row.disturbance);
+  json["alone"] = nullptr;
+  if (!row.alone) return;
+  json["alone"] = {{"p50_us", or_null(row.alone->p50)},
+                   {"p99_us", or_null(row.alone->p99)},
+                   {"p999_us", or_null(row.alone->p999)},
+                   {"max_us", row.alone->max}};
+}
+
 void add_cpu(const Row& row, Json& json) {
   const bool there = row.cpu.has_value();
   const CpuCost cpu = row.cpu.value_or(CpuCost());
@@ -124,6 +134,7 @@ Json row_json(const CollectiveInfo& collective, const Row& row) {
   add_arrivals(row, json);
   add_cpu(row, json);
   add_windows(row, json);
+  add_disturbance(row, json);
   return json;
 }
 

@@ -45,7 +45,7 @@ struct Harness::Subject {
   Library* library = nullptr;
   std::vector<Stamps> stamps;  // of this rank, since they were last combined; preallocated
   Trace trace;
-  CpuCost cpu;
+  std::optional<CpuCost> cpu;
   int64_t wrong = 0;
 };
 
@@ -63,7 +63,7 @@ class Harness::Measurement {
         calls_{.chain = options_.chain} {
     for (Library* library : libraries) {
       library->prepare(call_);
-      subjects_.push_back({library, {}, {}, {}, 0});
+      subjects_.push_back({library, {}, {}, std::nullopt, 0});
     }
   }
 
@@ -71,7 +71,9 @@ class Harness::Measurement {
     for (int64_t i = 0; i < options_.checks; ++i) verified_round(i == 0 ? Plant::checked : Plant::none);
     message_.prepare(Extent::whole, ++harness_.generation_);
     measure_times();
-    for (Subject& subject : subjects_) measure_cpu(subject, aside());
+    // An aggressor's threads are this process's too.
+    if (!options_.aggressor)
+      for (Subject& subject : subjects_) measure_cpu(subject, aside());
     if (options_.checks > 0) verified_round(Plant::last);
     return rows();
   }

@@ -56,13 +56,19 @@ Communicator measured_communicator(const Options& options, Make make) {
   }
 }
 
-/// The same by a unique id. One id makes one communicator: rank 0 sends the second id through the first communicator.
-Communicator measured_by_id(Communicator& control, int rank, int size, const Options& options) {
+/// One id makes one communicator: rank 0 sends the next id through the first communicator.
+UniqueId next_id(Communicator& control, int rank) {
   tutti_unique_id_t id{};
   if (rank == 0) id = UniqueId::create().get();
   control.broadcast(std::span<unsigned char>(id.bytes), 0);
+  return UniqueId(id);
+}
+
+/// The same by a unique id.
+Communicator measured_by_id(Communicator& control, int rank, int size, const Options& options) {
+  const UniqueId id = next_id(control, rank);
   return measured_communicator(
-      options, [&](const Config& config) { return Communicator::create(UniqueId(id), rank, size, config); });
+      options, [&](const Config& config) { return Communicator::create(id, rank, size, config); });
 }
 
 }  // namespace
@@ -96,6 +102,10 @@ const char* World::launch_name() const {
 
 int World::nodes() const {
   return measured_.nodes();
+}
+
+Communicator World::another_communicator() {
+  return Communicator::create(next_id(control_, rank_), rank_, size_);
 }
 
 double World::max(double value) {

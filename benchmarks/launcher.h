@@ -44,6 +44,8 @@ class World {
   tutti_comm_t measured() const { return measured_.get(); }
 
   void barrier() { control_.barrier(); }
+  /// Collective: one more among the same ranks.
+  Communicator another_communicator();
   // Over all ranks, the same on all of them.
   double max(double value);
   void max(std::span<double> values) { control_.all_reduce(values, TUTTI_MAX); }

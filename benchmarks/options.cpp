@@ -25,7 +25,7 @@ struct Texts {
   Text datatype, op, root, placement;
   Text local_ranks, baseline, algorithm, timeout, json, raw;
   Text memory, ranks_per_gpu, devices, chain, nccl;
-  Text mode, rate, duration, skew;
+  Text mode, rate, duration, skew, noise, aggressor;
   Text plant_error, plant_death, plant_slowdown;
   bool in_place = false, graph = false, one_stream = false, registered = false, nccl_sweep = false,
        wide = false;
@@ -265,6 +265,32 @@ void read_skew(const Texts& texts, Options& options) {
   options.late_rank = late;
 }
 
+void read_noise(const Texts& texts, Options& options) {
+  if (!texts.noise) return;
+  const std::vector<std::string> parts = split(*texts.noise, ':');
+  if (parts.size() > 2) bad_value("--noise", *texts.noise, "CORE or CORE:PERCENT, such as 1 or 1:50");
+  NoiseOptions noise;
+  noise.core = static_cast<int>(whole_number("--noise", parts[0], 0, 1023));
+  if (parts.size() == 2) noise.percent = static_cast<int>(whole_number("--noise", parts[1], 1, 100));
+  options.noise = noise;
+}
+
+void read_aggressor(const CollectiveInfo& collective, const Texts& texts, Options& options) {
+  if (!texts.aggressor) return;
+  constexpr uint64_t kMostBytes = uint64_t{1} << 30;
+  const std::vector<std::string> parts = split(*texts.aggressor, ':');
+  AggressorOptions aggressor;
+  aggressor.collective = collective.kind == Kind::all_reduce ? "broadcast" : "all_reduce";
+  if (parts.size() == 2) aggressor.collective = parts[0];
+  const bool known = aggressor.collective == "broadcast" || aggressor.collective == "all_reduce";
+  if (parts.size() > 2 || !known)
+    bad_value("--aggressor", *texts.aggressor,
+              "SIZE or COLLECTIVE:SIZE, all_reduce or broadcast, such as broadcast:1M");
+  aggressor.bytes = byte_count("--aggressor", parts.back(), 4);
+  if (aggressor.bytes > kMostBytes) bad_value("--aggressor", parts.back(), "a size from 4 to 1G");
+  options.aggressor = aggressor;
+}
+
 void read_plants(const Texts& texts, Options& options) {
   if (texts.plant_error) {
     options.plant_error = read_names<Plant>("--plant-error", *texts.plant_error, kPlants, {}).front();
@@ -298,10 +324,9 @@ void refuse_device_options(const Texts& texts) {
 /// Options of measurements that exist on host memory alone.
 void refuse_host_options(const Texts& texts) {
   const std::pair<const char*, bool> given[] = {
-      {"--rate", texts.rate.has_value()},
-      {"--duration", texts.duration.has_value()},
-      {"--skew", texts.skew.has_value()},
-      {"--plant-slowdown", texts.plant_slowdown.has_value()},
+      {"--rate", texts.rate.has_value()},           {"--duration", texts.duration.has_value()},
+      {"--skew", texts.skew.has_value()},           {"--noise", texts.noise.has_value()},
+      {"--aggressor", texts.aggressor.has_value()}, {"--plant-slowdown", texts.plant_slowdown.has_value()},
   };
   for (const auto& [option, is_given] : given) {
     if (is_given) throw UsageError(fmt::format("{}: is for host memory", option));
@@ -361,6 +386,8 @@ Options read_options(const CollectiveInfo& collective, const Texts& texts) {
   read_duration(texts, options);
   read_rate(texts, options);
   read_skew(texts, options);
+  read_noise(texts, options);
+  read_aggressor(collective, texts, options);
   if (texts.datatype) {
     options.datatypes =
         read_names<tutti_datatype_t>("--datatype", *texts.datatype, kDatatypes, kDatatypeAliases);
@@ -475,6 +502,15 @@ void declare_provoke(CLI::App& app, Texts& texts) {
   app.add_option("--skew", texts.skew,
                  "This rank comes so many microseconds late, in every PERIOD-th iteration (default 1)")
       ->type_name("RANK:US[:PERIOD]")
+      ->group(provoke);
+  app.add_option("--noise", texts.noise,
+                 "Keep a core of the first rank's node busy, for so many percent of the time (default 100)")
+      ->type_name("CORE[:PERCENT]")
+      ->group(provoke);
+  app.add_option(
+         "--aggressor", texts.aggressor,
+         "A second communicator of the same ranks calls a collective meanwhile (default: the other one)")
+      ->type_name("[COLLECTIVE:]SIZE")
       ->group(provoke);
 }
 

@@ -49,6 +49,18 @@ struct LateRank {
   int64_t period = 1;  // in every so many-th iteration
 };
 
+/// Load on a core.
+struct NoiseOptions {
+  int core = 0;
+  int percent = 100;  // of the time
+};
+
+/// A second communicator at work.
+struct AggressorOptions {
+  std::string collective;
+  uint64_t bytes = 0;
+};
+
 struct Options {
   std::vector<uint64_t> sizes;  // bytes, ascending
   std::vector<tutti_datatype_t> datatypes{TUTTI_FLOAT32};
@@ -62,6 +74,8 @@ struct Options {
   int64_t chain = 1;                  // calls that follow each other in one iteration
   std::optional<double> rate;         // calls in a second, at fixed times
   std::optional<LateRank> late_rank;  // --skew
+  std::optional<NoiseOptions> noise;
+  std::optional<AggressorOptions> aggressor;
   int64_t checks = 5;  // fully verified iterations before the timed ones; 0 switches all checks off
   std::optional<int> local_ranks;
   bool baseline_mpi = false;

@@ -151,13 +151,27 @@ void Table::windows(const Row& row) const {
   flush_table();
 }
 
+namespace {
+
+std::string times(std::optional<double> slow, std::optional<double> fast,
+                  const std::optional<Interval>& interval = std::nullopt) {
+  if (!slow || !fast || *fast <= 0) return "-";
+  const std::string value = fmt::format("{:.2f}", *slow / *fast);
+  return interval ? fmt::format("{} ({:.2f} to {:.2f})", value, interval->low, interval->high) : value;
+}
+
+}  // namespace
+
+void Table::tail(const Row& row) const {
+  const Summary& alone = *row.alone;
+  fmt::print("# {} / alone: p50 {}, p99 {}, p99.9 {}; alone: p50 {}, p99 {}, p99.9 {}, max {}\n",
+             row.disturbance, times(row.us.p50, alone.p50), times(row.us.p99, alone.p99),
+             times(row.us.p999, alone.p999), microseconds(alone.p50), microseconds(alone.p99),
+             microseconds(alone.p999), microseconds(alone.max));
+  flush_table();
+}
+
 void Table::ratio(const Row& tutti, const Row& baseline) const {
-  const auto times = [](std::optional<double> slow, std::optional<double> fast,
-                        const std::optional<Interval>& interval) {
-    if (!slow || !fast || *fast <= 0) return std::string("-");
-    const std::string value = fmt::format("{:.2f}", *slow / *fast);
-    return interval ? fmt::format("{} ({:.2f} to {:.2f})", value, interval->low, interval->high) : value;
-  };
   fmt::print("# {} / tutti: p50 {}, p99 {}\n", baseline.library,
              times(baseline.us.p50, tutti.us.p50, baseline.p50_ratio_interval),
              times(baseline.us.p99, tutti.us.p99, baseline.p99_ratio_interval));

@@ -36,6 +36,8 @@ struct Row {
   int64_t chain = 1;              // calls in one sample
   std::optional<double> rate;     // calls in a second, where they come at fixed times
   bool interrupted = false;       // ended early
+  std::string disturbance;        // on purpose, while this was measured; empty: none
+  std::optional<Summary> alone;   // the same without it
   Summary us;                     // microseconds
   Trace trace;                    // what the summary is of; its samples are gone once the row is reported
   std::optional<Interval> p50_interval;
@@ -71,6 +73,8 @@ class Table {
   void row(const Row& row) const;
   /// How the windows of a long row differ.
   void windows(const Row& row) const;
+  /// How many times longer it takes while it is disturbed.
+  void tail(const Row& row) const;
   /// How many times longer the baseline takes.
   void ratio(const Row& tutti, const Row& baseline) const;
   void remark(const std::string& text) const;

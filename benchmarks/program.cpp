@@ -16,6 +16,7 @@
 
 #include "benchmarks/baseline_mpi.h"
 #include "benchmarks/device_run.h"
+#include "benchmarks/disturbance.h"
 #include "benchmarks/harness.h"
 #include "benchmarks/launcher.h"
 #include "benchmarks/local_ranks.h"
@@ -56,7 +57,7 @@ class Run {
         largest_(longest(plans_)) {}
 
   int all_rows() {
-    if (!memory_suffices() || !open_report()) return kUsage;
+    if (!memory_suffices() || !open_report() || !start_disturbances()) return kUsage;
     Harness harness(world_, collective_, options_, largest_);
     const auto tutti = make_tutti_library(collective_, world_.measured());
     const auto baseline = options_.baseline_mpi ? make_mpi_library(collective_) : nullptr;
@@ -69,7 +70,7 @@ class Run {
       if (i == 1 && options_.plant_death == world_.rank()) ::raise(SIGKILL);
       std::vector<Library*> libraries{tutti.get()};
       if (baseline && mpi_can(plans_[i])) libraries.push_back(baseline.get());
-      std::vector<Row> rows = harness.measure(plans_[i], libraries);
+      std::vector<Row> rows = measure(harness, plans_[i], libraries);
       progress.clear();
       report_->keep(std::move(rows));
       stopped = world_.any(interrupted());
@@ -103,6 +104,37 @@ class Run {
     return !world_.any(!report_);
   }
 
+  /// The first rank alone makes noise.
+  bool start_disturbances() {
+    bool failed = false;
+    try {
+      if (options_.noise && is_first()) disturbances_.push_back(std::make_unique<NoiseLoad>(*options_.noise));
+    } catch (const UsageError& error) {
+      complain(error.what());
+      failed = true;
+    }
+    if (world_.any(failed)) return false;
+    if (options_.aggressor) disturbances_.push_back(std::make_unique<Aggressor>(world_, *options_.aggressor));
+    return true;
+  }
+
+  /// Where something disturbs, first alone and then with it.
+  std::vector<Row> measure(Harness& harness, const RowPlan& plan, const std::vector<Library*>& libraries) {
+    if (!options_.noise && !options_.aggressor) return harness.measure(plan, libraries);
+    const std::vector<Row> alone = harness.measure(plan, libraries);
+    for (const auto& one : disturbances_) one->begin();
+    std::vector<Row> rows = harness.measure(plan, libraries);
+    for (const auto& one : disturbances_) one->end();
+    std::string text;
+    for (const auto& one : disturbances_) text += (text.empty() ? "" : ", ") + one->text();
+    for (size_t i = 0; i < rows.size(); ++i) {
+      rows[i].disturbance += (rows[i].disturbance.empty() || text.empty() ? "" : ", ") + text;
+      rows[i].alone = alone[i].us;
+      rows[i].wrong += alone[i].wrong;
+    }
+    return rows;
+  }
+
   bool mpi_can(const RowPlan& plan) {
     const std::string why = mpi_cannot(collective_, plan.call);
     report_->no_row_of("mpi", why);
@@ -116,6 +148,7 @@ class Run {
   std::vector<RowPlan> plans_;
   uint64_t largest_;
   std::optional<Report> report_;
+  std::vector<std::unique_ptr<Disturbance>> disturbances_;
 };
 
 /// One process of the program.

@@ -50,6 +50,7 @@ void Report::keep(std::vector<Row> rows) {
     if (!row.trace.us.empty()) row.add_intervals(rows.front());
     table_.row(row);
     if (row.trace.windows.size() > 1) table_.windows(row);
+    if (row.alone) table_.tail(row);
   }
   for (size_t i = 1; i < rows.size(); ++i) table_.ratio(rows.front(), rows[i]);
   for (Row& row : rows) {

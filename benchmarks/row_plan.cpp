@@ -25,6 +25,10 @@ Row RowPlan::row(const CollectiveInfo& collective, const Options& options, int r
   row.ranks = ranks;
   row.bus_factor = collective.bus_factor(ranks);
   row.verified = options.checks > 0;
+  if (const auto& late = options.late_rank) {
+    row.disturbance = fmt::format("rank {} late by {} us", late->rank, late->us);
+    if (late->period > 1) row.disturbance += fmt::format(" in every {}th iteration", late->period);
+  }
   row.us = summarize(trace.us);
   row.us.samples = trace.iterations;
   row.us.max = trace.max_us;

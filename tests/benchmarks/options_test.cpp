@@ -136,6 +136,17 @@ TEST_CASE("modes of measuring") {
   CHECK(good("--plant-slowdown 0").plant_slowdown == 0);
 }
 
+TEST_CASE("disturbances") {
+  CHECK_FALSE(good("").noise);
+  CHECK_FALSE(good("").aggressor);
+  CHECK((good("--noise 1").noise->core == 1 && good("--noise 1").noise->percent == 100));
+  CHECK((good("--noise 3:25").noise->core == 3 && good("--noise 3:25").noise->percent == 25));
+  CHECK(good("--aggressor 64K").aggressor->collective == "broadcast");
+  CHECK(good("--aggressor 64K").aggressor->bytes == 65536);
+  CHECK(good("--aggressor 64K", kWithRoot).aggressor->collective == "all_reduce");
+  CHECK(good("--aggressor broadcast:1M", kWithRoot).aggressor->collective == "broadcast");
+}
+
 TEST_CASE("a bad value is refused by name, with what is allowed") {
   struct Case {
     const char* line;
@@ -184,6 +195,12 @@ TEST_CASE("a bad value is refused by name, with what is allowed") {
       {"--skew x:5", "--skew", "'x'"},
       {"--skew 1:5:0", "--skew", "from 1"},
       {"--skew 1:5:2:3", "--skew", "RANK:US:PERIOD"},
+      {"--noise x", "--noise: 'x'", "from 0"},
+      {"--noise 1:0", "--noise: '0'", "from 1 to 100"},
+      {"--noise 1:2:3", "--noise", "CORE:PERCENT"},
+      {"--aggressor 1", "--aggressor: '1'", "from 4"},
+      {"--aggressor 2G", "--aggressor: '2G'", "1G"},
+      {"--aggressor gather:8", "--aggressor: 'gather:8'", "COLLECTIVE:SIZE"},
       {"--plant-slowdown -1", "--plant-slowdown", "0 to 1000"},
       {"--raw a --json a", "--raw, --json", "of its own"},
       {"--frobnicate", "--frobnicate", ""},
@@ -218,9 +235,9 @@ TEST_CASE("help and version") {
                            "-c,--check",     "-d,--datatype", "-o,--op",
                            "--np",           "--json",        "--raw",
                            "--wide",         "--mode",        "--rate",
-                           "--duration",     "--skew",        "--baseline",
-                           "--algorithm",    "--timeout",     "Examples",
-                           "Exit status"}) {
+                           "--duration",     "--skew",        "--noise",
+                           "--aggressor",    "--baseline",    "--algorithm",
+                           "--timeout",      "Examples",      "Exit status"}) {
     INFO(part);
     CHECK(contains(help.text, part));
   }
@@ -261,7 +278,8 @@ TEST_CASE("device options that cannot be") {
   CHECK(contains(bad("--memory device --np 3"), "--ranks-per-gpu"));
   CHECK(contains(bad("--memory device --baseline mpi"), "--baseline mpi"));
   CHECK(contains(bad("--memory device --baseline x"), "mpi, nccl"));
-  for (const char* option : {"--rate 5", "--duration 5s", "--skew 0:5", "--plant-slowdown 5"})
+  for (const char* option :
+       {"--rate 5", "--duration 5s", "--skew 0:5", "--plant-slowdown 5", "--noise 0", "--aggressor 8"})
     CHECK(contains(bad(std::string("--memory device ") + option), "is for host memory"));
   CHECK(contains(bad("--memory device --ranks-per-gpu 0"), "--ranks-per-gpu: '0'"));
   CHECK(contains(bad("--memory device --ranks-per-gpu 65"), "from 1 to 64"));

@@ -240,6 +240,55 @@ class Local(Case):
         self.assertEqual([i for i, us in enumerate(late) if us > 25000 and i % 10 == 0], [0, 10, 20, 30])
         self.assertLess(sum(us > 25000 for us in late), 12)
 
+    def test_disturbed_rows_stand_beside_quiet_ones(self):
+        core = sorted(os.sched_getaffinity(0))[0]
+        for program, options, text in (("allreduce_bench", ("--noise", f"{core}:50"), f"noise 50% on core {core}"),
+                                       ("allreduce_bench", ("--aggressor", "4K"), "aggressor broadcast of 4KiB"),
+                                       ("broadcast_bench", ("--aggressor", "4K"), "aggressor all_reduce of 4KiB")):
+            with self.subTest(program=program, options=options):
+                document = self.json_of(program, "--np", "2", "-b", "8", "-e", "128", "-f", "16", *QUICK, *options)
+                for row in document["results"]:
+                    self.assertEqual((row["disturbance"], row["iterations"], row["wrong"]), (text, 30, 0))
+                    self.assertGreater(row["alone"]["p50_us"], 0)
+                    self.assertIsNone(row["alone"]["p99_us"])
+                    self.assertEqual(row["cpu_core_s_per_mcall"] is None, "aggressor" in text)
+
+    def test_undisturbed_rows_say_so(self):
+        (row,) = self.json_of("allreduce_bench", "--np", "2", "-b", "8", "-e", "8", *QUICK)["results"]
+        self.assertIsNone(row["disturbance"])
+        self.assertIsNone(row["alone"])
+
+    def test_noise_is_made_on_its_core_and_ends_with_the_run(self):
+        core = sorted(os.sched_getaffinity(0))[-1]
+        command = [os.path.join(BIN, "allreduce_bench"), "--np", "1", "-b", "8", "-e", "8", "--duration", "1h", "--noise", str(core)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment(), start_new_session=True)
+        try:
+            for line in process.stdout:
+                if "bytes" in line:
+                    break
+            pinned = [pid for pid in self.descendants(process.pid) if os.sched_getaffinity(pid) == {core}]
+            self.assertTrue(pinned or os.cpu_count() == 1)
+            os.killpg(process.pid, signal.SIGINT)  # ends the quiet row, and the disturbed one
+            process.communicate(timeout=60)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        self.assertEqual(process.returncode, 130)
+        for pid in pinned:
+            self.assertFalse(os.path.exists(f"/proc/{pid}"))
+
+    def descendants(self, pid):
+        found = []
+        for other in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{other}/stat", encoding="utf-8") as file:
+                    parent = int(file.read().rsplit(")", 1)[1].split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if parent == pid:
+                found += [int(other), *self.descendants(int(other))]
+        return found
+
     def test_long_rows_have_windows(self):
         document, lines = self.raw_of("--np", "2", "-b", "8", "-e", "8", "--duration", "1s")
         (row,) = document["results"]
@@ -322,6 +371,7 @@ class Options(Case):
         self.refused("allreduce_bench", "--np", "0", names=["--np", "'0'", "from 1 to 1024"])
         self.refused("allreduce_bench", "--nonsense", names=["--nonsense"])
         self.refused("allreduce_bench", "--np", "2", "--algorithm", "nonsense", names=["--algorithm", "nonsense", "ring"])
+        self.refused("allreduce_bench", "--np", "2", "--noise", "1023", names=["--noise", "core 1023"])
         self.refused("allreduce_bench", "--np", "2", "--skew", "2:5", names=["--skew", "'2'", "0 to 1"])
         self.refused("broadcast_bench", "--np", "2", "-r", "2", names=["--root", "'2'", "0 to 1"])
         self.refused("allreduce_bench", "--np", "2", "--baseline", "mpi", names=["--baseline"])
@@ -373,6 +423,13 @@ class Failures(Case):
                 self.assertEqual(result.returncode, 1, result.stderr)
                 self.assertIn(f"rank {victim} was ended by signal 9", result.stderr)
                 self.assertLess(time.monotonic() - start, 20)
+
+    def test_a_rank_that_dies_ends_a_disturbed_run(self):
+        core = sorted(os.sched_getaffinity(0))[0]
+        arguments = ("--np", "3", "-b", "8", "-e", "8K", "--aggressor", "4K", "--noise", f"{core}:10", "--plant-death", "1")
+        result = run("allreduce_bench", *arguments, *QUICK, timeout=60)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertIn("rank 1 was ended by signal 9", result.stderr)
 
     def test_no_file_of_a_run_that_failed(self):
         with tempfile.TemporaryDirectory() as directory:
@@ -482,6 +539,14 @@ class Mpi(Case):
         arguments = ("-b", "100K", "-e", "100K", "--baseline", "mpi", "--plant-error", "timed", *QUICK)
         document = self.json_of("allreduce_bench", *arguments, launcher=mpirun(2), status=1)
         self.assertEqual([row["wrong"] for row in document["results"]], [1, 0])
+
+    def test_an_aggressor_beside_a_baseline(self):
+        arguments = ("-b", "8", "-e", "8", "--baseline", "mpi", "--aggressor", "64", "--skew", "1:50", *QUICK)
+        rows = self.json_of("allreduce_bench", *arguments, launcher=mpirun(2))["results"]
+        self.assertEqual([row["library"] for row in rows], ["tutti", "mpi"])
+        for row in rows:
+            self.assertEqual(row["disturbance"], "rank 1 late by 50 us, aggressor broadcast of 64")
+            self.assertGreater(row["alone"]["p50_us"], 50)
 
     def test_bad_options_end_all_ranks(self):
         for arguments, names in (
