@@ -26,6 +26,11 @@ Json gpu_json(const std::optional<Gpu>& gpu) {
           {"copy_gbs", gpu->copy_gbs}, {"blocks", gpu->blocks},   {"nccl", or_null(gpu->nccl)}};
 }
 
+Json limits_json(const std::optional<MachineLimits>& limits) {
+  if (!limits) return nullptr;
+  return {{"cache_line_ns", or_null(limits->cache_line_ns)}, {"copy_gbs", or_null(limits->copy_gbs)}};
+}
+
 Json machine_json(const Machine& machine) {
   return {{"cpu", machine.cpu},
           {"cores", machine.cores},
@@ -41,6 +46,7 @@ Json machine_json(const Machine& machine) {
           {"time", machine.time},
           {"command", machine.command},
           {"measuring_ns", or_null(machine.measuring_ns)},
+          {"limits", limits_json(machine.limits)},
           {"gpu", gpu_json(machine.gpu)}};
 }
 
@@ -55,6 +61,8 @@ void add_device(const Row& row, Json& json) {
   json["rate"] = or_null(row.rate);
   json["bound_us"] = or_null(row.bound_us);
   json["bound_fraction"] = or_null(row.bound_fraction());
+  json["cache_line_ns"] = row.cache_line_ns ? Json(*row.cache_line_ns) : Json(nullptr);
+  json["machine_changed"] = row.cache_line_ns ? Json(row.machine_changed()) : Json(nullptr);
   json["call_ns"] = there ? Json(device.call_ns) : Json(nullptr);
   json["settings"] = or_null(device.settings);
   json["no_baseline"] = or_null(row.no_baseline);

@@ -344,7 +344,7 @@ double Harness::window_seconds(double seconds) {
 }
 
 uint64_t Harness::memory_needed(const Options& options, uint64_t largest) {
-  return options.has_out_of_place() ? 2 * largest : largest;
+  return (options.has_out_of_place() ? 2 * largest : largest) + (options.limits ? 2 * largest : 0);
 }
 
 std::vector<Row> Harness::measure(const RowPlan& plan, const std::vector<Library*>& libraries) {

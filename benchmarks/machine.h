@@ -21,6 +21,12 @@ struct Gpu {
   std::string nccl;     // its version; empty when it took no part
 };
 
+/// Of a run with --limits.
+struct MachineLimits {
+  std::optional<double> cache_line_ns;  // one way between the first two ranks
+  std::optional<double> copy_gbs;  // bytes that all ranks at once read and write, copying up to 64 MiB each
+};
+
 struct Machine {
   std::string cpu;
   int cores = 0;  // that the ranks may use, all together
@@ -38,6 +44,7 @@ struct Machine {
   std::string time;                    // UTC, ISO 8601
   std::string command;                 // without the path of the program
   std::optional<double> measuring_ns;  // what measuring adds to each time
+  std::optional<MachineLimits> limits;
   std::optional<Gpu> gpu;
 };
 

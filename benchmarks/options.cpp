@@ -28,7 +28,7 @@ struct Texts {
   Text mode, rate, duration, skew, noise, aggressor;
   Text plant_error, plant_death, plant_slowdown;
   bool in_place = false, graph = false, one_stream = false, registered = false, nccl_sweep = false,
-       wide = false;
+       wide = false, limits = false;
 };
 
 [[noreturn]] void bad_value(std::string_view option, std::string_view value, std::string_view allowed) {
@@ -324,9 +324,13 @@ void refuse_device_options(const Texts& texts) {
 /// Options of measurements that exist on host memory alone.
 void refuse_host_options(const Texts& texts) {
   const std::pair<const char*, bool> given[] = {
-      {"--rate", texts.rate.has_value()},           {"--duration", texts.duration.has_value()},
-      {"--skew", texts.skew.has_value()},           {"--noise", texts.noise.has_value()},
-      {"--aggressor", texts.aggressor.has_value()}, {"--plant-slowdown", texts.plant_slowdown.has_value()},
+      {"--rate", texts.rate.has_value()},
+      {"--duration", texts.duration.has_value()},
+      {"--skew", texts.skew.has_value()},
+      {"--noise", texts.noise.has_value()},
+      {"--aggressor", texts.aggressor.has_value()},
+      {"--limits", texts.limits},
+      {"--plant-slowdown", texts.plant_slowdown.has_value()},
   };
   for (const auto& [option, is_given] : given) {
     if (is_given) throw UsageError(fmt::format("{}: is for host memory", option));
@@ -388,6 +392,7 @@ Options read_options(const CollectiveInfo& collective, const Texts& texts) {
   read_skew(texts, options);
   read_noise(texts, options);
   read_aggressor(collective, texts, options);
+  options.limits = texts.limits;
   if (texts.datatype) {
     options.datatypes =
         read_names<tutti_datatype_t>("--datatype", *texts.datatype, kDatatypes, kDatatypeAliases);
@@ -488,6 +493,9 @@ void declare_how(CLI::App& app, Texts& texts) {
                  "Call at fixed times, so often in a second, and time each call from when it was due")
       ->type_name("CALLS")
       ->group(how);
+  app.add_flag("--limits", texts.limits,
+               "Measure cache-line latency and copy bandwidth too, and how near each row comes to them")
+      ->group(how);
   app.add_option(
          "-c,--check", texts.checks,
          "Iterations whose whole result is verified, before the timed ones; 0: verify nothing (default 5)")
@@ -556,7 +564,7 @@ void declare_run(CLI::App& app, Texts& texts) {
                  "Also write every sample to this file, as JSON Lines, each row as soon as it is measured")
       ->type_name("FILE")
       ->group(run);
-  app.add_flag("--wide", texts.wide, "More columns in the table: skew, service, culprit, CPU cost")
+  app.add_flag("--wide", texts.wide, "More columns in the table: skew, service, culprit, CPU cost, bound")
       ->group(run);
   app.add_option("--plant-error", texts.plant_error)->group("");
   app.add_option("--plant-death", texts.plant_death)->group("");

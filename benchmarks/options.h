@@ -70,6 +70,7 @@ struct Options {
   std::optional<int64_t> iterations;  // empty: as many as fit into `seconds`
   std::optional<int64_t> warmup;      // empty: as many as fit into a tenth of that
   double seconds = 0.5;
+  bool limits = false;                // compare with what the machine allows
   bool windows = false;               // a long row: its windows are said one by one
   int64_t chain = 1;                  // calls that follow each other in one iteration
   std::optional<double> rate;         // calls in a second, at fixed times

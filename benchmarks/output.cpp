@@ -58,6 +58,13 @@ std::optional<double> Row::bound_fraction() const {
   return *bound_us / *us.p50;
 }
 
+bool Row::machine_changed() const {
+  constexpr double kMuch = 1.3;
+  if (!cache_line_ns) return false;
+  const auto [least, most] = std::minmax((*cache_line_ns)[0], (*cache_line_ns)[1]);
+  return most > kMuch * least;
+}
+
 // ---- Table ----
 
 void Table::header(const Machine& machine) const {
@@ -84,6 +91,12 @@ void Table::header(const Machine& machine) const {
                  ? "times in us by CUDA events, of one call: from its start to the end of its last rank"
                  : "times in us: maximum over ranks of (exit - own entry) after a barrier, percentiles over "
                    "iterations");
+  if (machine.limits) {
+    fmt::print(
+        "# limits: a cache line takes {} ns one way, all ranks at once copy {} GB/s read and written\n",
+        machine.limits->cache_line_ns ? fmt::format("{:.0f}", *machine.limits->cache_line_ns) : "-",
+        machine.limits->copy_gbs ? gigabytes(*machine.limits->copy_gbs) : "-");
+  }
   if (machine.measuring_ns) fmt::print("# measuring adds {:.0f} ns to each time\n", *machine.measuring_ns);
   fmt::print("#\n#{:>11} {:>12} {:>11} {:>5} {:>19} {:>5}", "bytes", "count", "type",
              collective_.has_op() ? "op" : "root", "algorithm", "place");
@@ -120,8 +133,8 @@ void Table::device_columns(const Row& row) {
 }
 
 void Table::wide_header() {
-  fmt::print(" {:>9} {:>9} {:>9} {:>12} {:>10} {:>10}", "skew", "service", "serv.p99", "culprit", "core_s/GB",
-             "switches");
+  fmt::print(" {:>9} {:>9} {:>9} {:>12} {:>10} {:>10} {:>6}", "skew", "service", "serv.p99", "culprit",
+             "core_s/GB", "switches", "bound%");
 }
 
 void Table::wide_columns(const Row& row) {
@@ -140,6 +153,8 @@ void Table::wide_columns(const Row& row) {
   } else {
     fmt::print(" {:>10} {:>10}", "-", "-");
   }
+  const std::optional<double> reached = row.bound_fraction();
+  fmt::print(" {:>6}", reached ? fmt::format("{:.1f}", 100 * *reached) : "-");
 }
 
 void Table::windows(const Row& row) const {

@@ -3,6 +3,7 @@
 // Only rank 0 has any of these. The table's first lines, ratios and remarks begin with #, as in nccl-tests.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -51,6 +52,7 @@ struct Row {
   bool verified = true;  // else `wrong` says nothing
   double bus_factor = 1;
   bool in_place = false;
+  std::optional<std::array<double, 2>> cache_line_ns;  // before and after
   std::optional<double> bound_us;  // what no algorithm can do without; empty where it is not known
   std::optional<OnDevice> device;  // empty: host memory
   std::string no_baseline;         // why a baseline that was asked for is not there
@@ -62,6 +64,8 @@ struct Row {
   void add_intervals(const Row& tutti);
   /// Of what the bound allows, how much is reached: bound / p50.
   std::optional<double> bound_fraction() const;
+  /// Whether a cache line took a different time after the row than before it, by more than three tenths.
+  bool machine_changed() const;
 };
 
 class Table {

@@ -19,6 +19,7 @@
 #include "benchmarks/disturbance.h"
 #include "benchmarks/harness.h"
 #include "benchmarks/launcher.h"
+#include "benchmarks/limits.h"
 #include "benchmarks/local_ranks.h"
 #include "benchmarks/machine.h"
 #include "benchmarks/mpi_session.h"
@@ -61,6 +62,10 @@ class Run {
     Harness harness(world_, collective_, options_, largest_);
     const auto tutti = make_tutti_library(collective_, world_.measured());
     const auto baseline = options_.baseline_mpi ? make_mpi_library(collective_) : nullptr;
+    if (options_.limits) {
+      limits_.emplace(world_);
+      machine_.limits = limits_->of_machine();
+    }
     machine_.measuring_ns = harness.measuring_ns();
     report_->header(machine_);
     Progress progress(is_first(), plans_.size());
@@ -70,7 +75,7 @@ class Run {
       if (i == 1 && options_.plant_death == world_.rank()) ::raise(SIGKILL);
       std::vector<Library*> libraries{tutti.get()};
       if (baseline && mpi_can(plans_[i])) libraries.push_back(baseline.get());
-      std::vector<Row> rows = measure(harness, plans_[i], libraries);
+      std::vector<Row> rows = measure_within_limits(harness, plans_[i], libraries);
       progress.clear();
       report_->keep(std::move(rows));
       stopped = world_.any(interrupted());
@@ -118,6 +123,20 @@ class Run {
     return true;
   }
 
+  std::vector<Row> measure_within_limits(Harness& harness, const RowPlan& plan,
+                                         const std::vector<Library*>& libraries) {
+    if (!limits_) return measure(harness, plan, libraries);
+    const std::optional<double> before = limits_->one_way_ns();
+    const std::optional<double> bound = limits_->bound_us(collective_, plan, before);
+    std::vector<Row> rows = measure(harness, plan, libraries);
+    const std::optional<double> after = limits_->one_way_ns();
+    for (Row& row : rows) {
+      row.bound_us = bound;
+      if (before && after) row.cache_line_ns = {*before, *after};
+    }
+    return rows;
+  }
+
   /// Where something disturbs, first alone and then with it.
   std::vector<Row> measure(Harness& harness, const RowPlan& plan, const std::vector<Library*>& libraries) {
     if (!options_.noise && !options_.aggressor) return harness.measure(plan, libraries);
@@ -148,6 +167,7 @@ class Run {
   std::vector<RowPlan> plans_;
   uint64_t largest_;
   std::optional<Report> report_;
+  std::optional<Limits> limits_;
   std::vector<std::unique_ptr<Disturbance>> disturbances_;
 };
 

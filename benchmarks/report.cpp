@@ -52,6 +52,12 @@ void Report::keep(std::vector<Row> rows) {
     if (row.trace.windows.size() > 1) table_.windows(row);
     if (row.alone) table_.tail(row);
   }
+  if (rows.front().machine_changed()) {
+    const std::array<double, 2>& line = *rows.front().cache_line_ns;
+    remark(
+        fmt::format("the machine changed: a cache line took {:.0f} ns before this row and {:.0f} ns after it",
+                    line[0], line[1]));
+  }
   for (size_t i = 1; i < rows.size(); ++i) table_.ratio(rows.front(), rows[i]);
   for (Row& row : rows) {
     if (raw_) raw_->row(collective_, row);

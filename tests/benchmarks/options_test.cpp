@@ -136,7 +136,9 @@ TEST_CASE("modes of measuring") {
   CHECK(good("--plant-slowdown 0").plant_slowdown == 0);
 }
 
-TEST_CASE("disturbances") {
+TEST_CASE("disturbances, limits") {
+  CHECK_FALSE(good("").limits);
+  CHECK(good("--limits").limits);
   CHECK_FALSE(good("").noise);
   CHECK_FALSE(good("").aggressor);
   CHECK((good("--noise 1").noise->core == 1 && good("--noise 1").noise->percent == 100));
@@ -236,8 +238,9 @@ TEST_CASE("help and version") {
                            "--np",           "--json",        "--raw",
                            "--wide",         "--mode",        "--rate",
                            "--duration",     "--skew",        "--noise",
-                           "--aggressor",    "--baseline",    "--algorithm",
-                           "--timeout",      "Examples",      "Exit status"}) {
+                           "--aggressor",    "--limits",      "--baseline",
+                           "--algorithm",    "--timeout",     "Examples",
+                           "Exit status"}) {
     INFO(part);
     CHECK(contains(help.text, part));
   }
@@ -278,8 +281,8 @@ TEST_CASE("device options that cannot be") {
   CHECK(contains(bad("--memory device --np 3"), "--ranks-per-gpu"));
   CHECK(contains(bad("--memory device --baseline mpi"), "--baseline mpi"));
   CHECK(contains(bad("--memory device --baseline x"), "mpi, nccl"));
-  for (const char* option :
-       {"--rate 5", "--duration 5s", "--skew 0:5", "--plant-slowdown 5", "--noise 0", "--aggressor 8"})
+  for (const char* option : {"--rate 5", "--duration 5s", "--skew 0:5", "--plant-slowdown 5", "--noise 0",
+                             "--aggressor 8", "--limits"})
     CHECK(contains(bad(std::string("--memory device ") + option), "is for host memory"));
   CHECK(contains(bad("--memory device --ranks-per-gpu 0"), "--ranks-per-gpu: '0'"));
   CHECK(contains(bad("--memory device --ranks-per-gpu 65"), "from 1 to 64"));

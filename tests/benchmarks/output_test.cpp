@@ -51,6 +51,20 @@ TEST_CASE("bandwidth is bytes over p50, in 10^9 bytes per second") {
   CHECK(row.algbw() == 0);
 }
 
+TEST_CASE("what the bound allows, and a machine that changed") {
+  Row row;
+  row.us.p50 = 10;
+  CHECK_FALSE(row.bound_fraction());
+  CHECK_FALSE(row.machine_changed());
+  row.bound_us = 4;
+  REQUIRE(row.bound_fraction());
+  CHECK(std::abs(*row.bound_fraction() - 0.4) < 1e-12);
+  row.cache_line_ns = {100, 129};
+  CHECK_FALSE(row.machine_changed());
+  row.cache_line_ns = {131, 100};
+  CHECK(row.machine_changed());
+}
+
 TEST_CASE("what is not known is null, and bytes that are no text do no harm") {
   Machine machine;
   machine.command = "allreduce_bench \xff\"\n";

@@ -155,7 +155,7 @@ class Local(Case):
         with tempfile.TemporaryDirectory() as directory:
             unique_id = self.ok(run("tutti-info", "--unique-id")).stdout.strip()
             path, ranks = os.path.join(directory, "raw"), []
-            command = [os.path.join(BIN, "allreduce_bench"), "-b", "8", "-e", "8", "--raw", path, *QUICK]
+            command = [os.path.join(BIN, "allreduce_bench"), "-b", "8", "-e", "8", "--raw", path, "--limits", *QUICK]
             for rank in range(2):
                 environment = clean_environment(TUTTI_RANK=str(rank), TUTTI_SIZE="2", TUTTI_UNIQUE_ID=unique_id,
                                                 TUTTI_NODE_ID=f"node-{rank}")
@@ -166,6 +166,7 @@ class Local(Case):
         self.assertNotIn("late_us", line)
         self.assertEqual(len(line["us"]), 30)
         self.assertIsNone(line["row"]["skew_p50_us"])
+        self.assertIsNone(line["row"]["bound_us"])
 
     def test_a_wide_table_names_the_culprit(self):
         narrow = self.ok(run("allreduce_bench", "--np", "2", "-b", "8", "-e", "8", *QUICK)).stdout
@@ -288,6 +289,32 @@ class Local(Case):
             if parent == pid:
                 found += [int(other), *self.descendants(int(other))]
         return found
+
+    def test_limits(self):
+        shared = set(os.listdir("/dev/shm"))
+        document = self.json_of("broadcast_bench", "--np", "2", "-b", "0", "-e", "64K", "-f", "8192", "--limits", *QUICK)
+        self.assertFalse({name for name in set(os.listdir("/dev/shm")) - shared if name.startswith("tutti-bench")})
+        limits = document["machine"]["limits"]
+        self.assertGreater(limits["cache_line_ns"], 1)
+        self.assertGreater(limits["copy_gbs"], 0)
+        nothing, small, large = document["results"]
+        self.assertIsNone(nothing["bound_us"])
+        for row in (small, large):
+            before, after = row["cache_line_ns"]
+            self.assertGreaterEqual(row["bound_us"], before / 1000)
+            self.assertAlmostEqual(row["bound_fraction"], row["bound_us"] / row["p50_us"])
+            self.assertEqual(row["machine_changed"], max(before, after) > 1.3 * min(before, after))
+        # No machine copies 64 KiB in a tenth of a microsecond.
+        self.assertGreater(large["bound_us"], 0.1)
+
+    def test_limits_of_one_rank(self):
+        arguments = ("--np", "1", "-b", "64K", "-e", "64K", "--limits", "--placement", "both", *QUICK)
+        document = self.json_of("allreduce_bench", *arguments)
+        self.assertIsNone(document["machine"]["limits"]["cache_line_ns"])
+        out, in_place = document["results"]
+        self.assertGreater(out["bound_us"], 0)
+        self.assertIsNone(in_place["bound_us"])  # there is nothing to do
+        self.assertIsNone(out["machine_changed"])
 
     def test_long_rows_have_windows(self):
         document, lines = self.raw_of("--np", "2", "-b", "8", "-e", "8", "--duration", "1s")
