@@ -19,7 +19,7 @@ build_packages=(g++ cmake ninja-build ccache libfmt-dev libcli11-dev nlohmann-js
   'pkg-config|pkgconf' libhwloc-dev libucx-dev libpmix-dev)
 # libclang-rt-dev (sanitizer and fuzzer runtimes of the default clang) has only a versioned name on some releases.
 test_packages=(catch2 clang clang-format clang-tidy 'libclang-rt-dev|libclang-rt-18-dev|libclang-rt-14-dev'
-  python3 python3-jsonschema strace shellcheck git iproute2)
+  python3 python3-jsonschema python3-numpy strace shellcheck git iproute2)
 
 installed() {
   local name names
