@@ -1,0 +1,80 @@
+"""Where does a series of times change its level?
+
+The series is cut into windows of equal length; each gives its median. Pettitt's test asks whether the medians before some window rank
+differently from those after it, and where; it asks nothing of their distribution. Where it is certain (p < 0.001, p ~ 2 exp(-6 K^2 / (n^3 + n^2)))
+and the level moves by at least 5 %, that window begins a new stretch, and both parts are searched again. Stretches have at least
+8 windows: a single late window is an outlier, and no change of level.
+"""
+import dataclasses
+import math
+
+import numpy
+
+from tutti_results import quantiles
+
+MOST_WINDOWS = 120
+FEWEST_ITERATIONS = 20  # of a window
+SHORTEST_STRETCH = 8  # windows
+CERTAIN = 0.001
+LEAST_CHANGE = 0.05
+
+
+@dataclasses.dataclass
+class Windows:
+    """One value per window: where it lies (seconds, or iterations where no start is known), p50 and p99."""
+
+    at: numpy.ndarray
+    p50: numpy.ndarray
+    p99: numpy.ndarray
+    length: int
+    seconds: bool
+
+
+@dataclasses.dataclass
+class Change:
+    window: int  # the first of the new level
+    at: float
+    ratio: float  # new level / old level
+
+
+def windows_of(row, most=MOST_WINDOWS):
+    """The row's samples in windows, None where there are too few for two windows."""
+    iterations = len(row.us)
+    length = max(FEWEST_ITERATIONS, -(-iterations // most))
+    count = iterations // length
+    if count < 2:
+        return None
+    cut = row.us[: count * length].reshape(count, length)
+    p50 = numpy.array([quantiles.percentile(window, 500) for window in cut])
+    # Of a short window p99 is its longest time, as nearest rank has it.
+    p99 = numpy.sort(cut, axis=1)[:, max(0, math.ceil(length * 0.99) - 1)]
+    if row.start_us is None:
+        return Windows(numpy.arange(count) * length, p50, p99, length, False)
+    return Windows(row.start_us[: count * length: length] / 1e6, p50, p99, length, True)
+
+
+def changes(windows):
+    found = sorted(_search(numpy.log(windows.p50), 0))
+    borders = [0, *found, len(windows.p50)]
+    result = []
+    for index, window in enumerate(found, start=1):
+        before = numpy.median(windows.p50[borders[index - 1]:window])
+        after = numpy.median(windows.p50[window:borders[index + 1]])
+        result.append(Change(window, float(windows.at[window]), float(after / before)))
+    return result
+
+
+def _search(values, offset):
+    count = len(values)
+    if count < 2 * SHORTEST_STRETCH:
+        return []
+    signs = numpy.sign(values[:, None] - values[None, :])
+    # statistic[k]: how much more often values before k exceed those from k on than the other way round.
+    statistic = numpy.array([signs[:split, split:].sum() for split in range(1, count)])
+    allowed = numpy.abs(statistic[SHORTEST_STRETCH - 1: count - SHORTEST_STRETCH])
+    split = int(allowed.argmax()) + SHORTEST_STRETCH
+    probability = 2 * math.exp(-6 * float(allowed.max()) ** 2 / (count**3 + count**2))
+    moved = abs(float(numpy.median(values[split:]) - numpy.median(values[:split])))
+    if probability >= CERTAIN or moved < math.log1p(LEAST_CHANGE):
+        return []
+    return _search(values[:split], offset) + [offset + split] + _search(values[split:], offset + split)

@@ -1,0 +1,358 @@
+"""The pictures of the report. Each is a function of what it shows and of a Shape, and gives a Canvas; None where there is nothing to show."""
+import dataclasses
+import math
+
+import numpy
+
+from tutti_results import change_points, words
+from tutti_results.svg import Canvas, LinearScale, LogScale, apart, plain, png, series_class
+
+# Light to dark in even steps of lightness (viridis, read backwards on light paper): from no lateness to the most.
+RAMP = ((68, 1, 84), (71, 44, 122), (59, 81, 139), (44, 113, 142), (33, 144, 141), (39, 173, 129), (92, 200, 99), (170, 220, 50), (253, 231, 37))
+BANDS = (("p999_us", 0.13), ("p99_us", 0.2), ("p90_us", 0.3))
+HEAT_COLUMNS = 160
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Where a picture is shown: its pixels, and how much fits."""
+
+    width: int
+    height: int
+    narrow: bool
+
+    @property
+    def ticks_across(self):
+        return 5 if self.narrow else 8
+
+    @property
+    def ticks_up(self):
+        return 6
+
+
+WIDE = Shape(580, 360, False)
+NARROW = Shape(350, 300, True)
+
+
+@dataclasses.dataclass
+class Frame:
+    """The part of a canvas that has the axes around it."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+def _frame(shape, right=None, top=26):
+    return Frame(54 if shape.narrow else 62, top, shape.width - (right if right is not None else 58 if shape.narrow else 74), shape.height - 44)
+
+
+def _axes(canvas, frame, x, y, x_ticks, y_ticks, x_name, y_name):
+    for value, label in y_ticks:
+        canvas.path([(frame.left, y(value)), (frame.right, y(value))], "grid")
+        canvas.text(frame.left - 7, y(value) + 4, label, "end")
+    for value, label in x_ticks:
+        canvas.path([(x(value), frame.bottom), (x(value), frame.bottom + 4)], "axis")
+        canvas.text(x(value), frame.bottom + 18, label, "middle")
+    canvas.path([(frame.left, frame.bottom), (frame.right, frame.bottom)], "axis")
+    canvas.text(4, 14, y_name, "title-text")
+    canvas.text((frame.left + frame.right) / 2, canvas.height - 6, x_name, "middle")
+
+
+def _end_labels(canvas, frame, ends):
+    """ends: (y, text, library) of each curve's last point."""
+    placed = apart([y for y, _, _ in ends], 15, frame.top + 6, frame.bottom - 4)
+    for (_, text, library), y in zip(ends, placed):
+        canvas.label_on(frame.right + 9, y + 4, text, f"strong s-{series_class(library)}")
+
+
+def _curve(points, name):
+    """(bytes, value) where there is a value; 0 bytes have no place on a logarithmic axis."""
+    return [(point.bytes, point.columns[name]) for point in points if point.bytes > 0 and (point.columns.get(name) or 0) > 0]
+
+
+def _size_scale(group, frame):
+    sizes = [size for size in group.sizes() if size > 0]
+    return LogScale(sizes[0], sizes[-1], frame.left + 8, frame.right - 2) if sizes else None
+
+
+def _told(point):
+    columns = point.columns
+    parts = [f"{words.percentile_name(name)} {words.time(columns.get(f'{name}_us'))}" for name in ("p50", "p90", "p99", "p999")
+             if columns.get(f"{name}_us") is not None]
+    return f"{words.library_name(columns['library'])}, {words.size(point.bytes)}: {', '.join(parts)} ({columns.get('algorithm')})"
+
+
+def latency(group, shape):
+    """p50 against size, with bands up to p90, p99 and p99.9."""
+    frame = _frame(shape)
+    x = _size_scale(group, frame)
+    values = [value for points in group.libraries.values() for name in ("p50_us", *(name for name, _ in BANDS)) for _, value in _curve(points, name)]
+    if x is None or not values:
+        return None
+    canvas = Canvas(shape.width, shape.height, f"Latency against size: {words.series(group.identity)}")
+    y = LogScale(min(values) * 0.8, max(values) * 1.15, frame.bottom, frame.top)
+    _axes(canvas, frame, x, y, x.size_ticks(shape.ticks_across), y.ticks(shape.ticks_up, words.time), "bytes of one rank's message", "time of one call")
+    for library, points in group.libraries.items():
+        for name, opacity in BANDS:
+            both = [point for point in points if point.bytes > 0 and point.columns.get(name) and point.columns.get("p50_us")]
+            canvas.band([(x(point.bytes), y(point.columns[name])) for point in both], [(x(point.bytes), y(point.columns["p50_us"])) for point in both],
+                        f"s-{series_class(library)}", opacity)
+    ends = []
+    for library, points in reversed(group.libraries.items()):
+        curve = [(x(size), y(value)) for size, value in _curve(points, "p50_us")]
+        if not curve:
+            continue
+        canvas.path(curve, f"line s-{series_class(library)}")
+        for point in points:
+            if point.bytes > 0 and point.columns.get("p50_us"):
+                canvas.mark(x(point.bytes), y(point.columns["p50_us"]), library, _told(point), 3.2 if shape.narrow else 3.8)
+        ends.append((curve[-1][1], words.library_name(library), library))
+    _bound_line(canvas, frame, x, y, group, lambda point: point.columns["bound_us"], ends)
+    _end_labels(canvas, frame, ends)
+    return canvas
+
+
+def _bound_line(canvas, frame, x, y, group, value_of, ends):
+    """What the hardware allows, where the files know it."""
+    known = {point.bytes: value_of(point) for point in group.points() if point.bytes > 0 and (point.columns.get("bound_us") or 0) > 0}
+    line = [(x(size), y(known[size])) for size in sorted(known) if frame.top - 1 <= y(known[size]) <= frame.bottom + 1]
+    if line:
+        canvas.path(line, "bound")
+        ends.append((line[-1][1], "bound", "other"))
+
+
+def bandwidth(group, shape):
+    """Bus bandwidth against size, and the bound's."""
+    frame = _frame(shape)
+    x = _size_scale(group, frame)
+    values = [value for points in group.libraries.values() for _, value in _curve(points, "busbw_gbs")]
+    if x is None or not values:
+        return None
+
+    def bound(point):
+        factor = point.columns["busbw_gbs"] / point.columns["algbw_gbs"] if point.columns.get("algbw_gbs") else 1
+        return point.bytes / point.columns["bound_us"] / 1000 * factor
+
+    bounds = [bound(point) for point in group.points() if (point.columns.get("bound_us") or 0) > 0 and point.bytes > 0]
+    # A bound far above all that was reached would press the curves to the floor.
+    highest = max([*values, *(value for value in bounds if value < 2.5 * max(values))]) * 1.08
+    canvas = Canvas(shape.width, shape.height, f"Bus bandwidth against size: {words.series(group.identity)}")
+    y = LinearScale(0, highest, frame.bottom, frame.top)
+    _axes(canvas, frame, x, y, x.size_ticks(shape.ticks_across), y.ticks(shape.ticks_up, plain), "bytes of one rank's message", "bus bandwidth, GB/s")
+    ends = []
+    for library, points in reversed(group.libraries.items()):
+        curve = _curve(points, "busbw_gbs")
+        canvas.path([(x(size), y(value)) for size, value in curve], f"line s-{series_class(library)}")
+        for size, value in curve:
+            canvas.mark(x(size), y(value), library, f"{words.library_name(library)}, {words.size(size)}: {words.number(value)} GB/s",
+                        3.2 if shape.narrow else 3.8)
+        if curve:
+            ends.append((y(curve[-1][1]), words.library_name(library), library))
+    _bound_line(canvas, frame, x, y, group, bound, ends)
+    _end_labels(canvas, frame, ends)
+    return canvas
+
+
+def cpu(group, shape):
+    """Core-seconds per GB against size."""
+    frame = _frame(shape)
+    x = _size_scale(group, frame)
+    values = [value for points in group.libraries.values() for _, value in _curve(points, "cpu_core_s_per_gb")]
+    if x is None or not values:
+        return None
+    canvas = Canvas(shape.width, shape.height, f"CPU cost against size: {words.series(group.identity)}")
+    y = LogScale(min(values) * 0.8, max(values) * 1.2, frame.bottom, frame.top)
+    _axes(canvas, frame, x, y, x.size_ticks(shape.ticks_across), y.ticks(shape.ticks_up, words.number), "bytes of one rank's message", "core-seconds per GB")
+    ends = []
+    for library, points in reversed(group.libraries.items()):
+        curve = _curve(points, "cpu_core_s_per_gb")
+        canvas.path([(x(size), y(value)) for size, value in curve], f"line s-{series_class(library)}")
+        for size, value in curve:
+            canvas.mark(x(size), y(value), library, f"{words.library_name(library)}, {words.size(size)}: {words.number(value)} core-seconds per GB", 3.5)
+        if curve:
+            ends.append((y(curve[-1][1]), words.library_name(library), library))
+    _end_labels(canvas, frame, ends)
+    return canvas
+
+
+def _sampled(points):
+    """(library, row) of those points that have samples."""
+    return [(point.columns["library"], point.typical_row()) for point in points if point.typical_row() is not None]
+
+
+def histogram(points, shape):
+    """How often each time was: one outline per library over a logarithmic axis."""
+    rows = _sampled(points)
+    if not rows:
+        return None
+    frame = _frame(shape, right=16, top=30)
+    canvas = Canvas(shape.width, shape.height, f"Distribution of times at {words.size(points[0].bytes)}")
+    low = min(float(numpy.quantile(row.us, 0.001)) for _, row in rows)
+    high = max(float(numpy.quantile(row.us, 0.999)) for _, row in rows)
+    low, high = low * 0.93, max(high, low * 1.1) * 1.05
+    x = LogScale(low, high, frame.left + 2, frame.right)
+    bins = 60 if shape.narrow else 100
+    edges = numpy.exp(numpy.linspace(math.log(low), math.log(high), bins + 1))
+    shares = [(library, row, numpy.histogram(row.us, edges)[0] / len(row.us)) for library, row in rows]
+    y = LinearScale(0, max(float(share.max()) for _, _, share in shares) * 1.12, frame.bottom, frame.top)
+    _axes(canvas, frame, x, y, x.ticks(shape.ticks_across, words.time), y.ticks(4, lambda value: f"{100 * value:.3g} %"), "time of one call",
+          "share of iterations")
+    labels = []
+    for library, row, share in reversed(shares):
+        outline = []
+        for index, value in enumerate(share):
+            outline += [(x(edges[index]), y(value)), (x(edges[index + 1]), y(value))]
+        canvas.band(outline, [(x(low), frame.bottom), (x(high), frame.bottom)], f"s-{series_class(library)}", 0.22)
+        canvas.path(outline, f"line thin s-{series_class(library)}")
+        labels.append((x(float(numpy.median(row.us))), y(float(share.max())), library))
+    for place, height, library in labels:
+        canvas.label_on(min(max(place, frame.left + 24), frame.right - 24), max(height - 6, frame.top - 2), words.library_name(library),
+                        f"middle strong s-{series_class(library)}")
+    return canvas
+
+
+def tail(points, shape):
+    """Every percentile from the median to the last sample: the right-hand side is the tail."""
+    rows = _sampled(points)
+    if not rows:
+        return None
+    frame = _frame(shape)
+    canvas = Canvas(shape.width, shape.height, f"Tail of times at {words.size(points[0].bytes)}")
+    longest = max(len(row.us) for _, row in rows)
+    x = LogScale(1.6, max(20.0, longest), frame.left + 4, frame.right - 2)
+    sorted_rows = [(library, numpy.sort(row.us)) for library, row in rows]
+    y = LogScale(min(float(us[len(us) // 4]) for _, us in sorted_rows) * 0.9, max(float(us[-1]) for _, us in sorted_rows) * 1.15, frame.bottom, frame.top)
+    marks = [(one_in, label) for one_in, label in ((2, "p50"), (10, "p90"), (100, "p99"), (1000, "p99.9"), (10_000, "p99.99"), (100_000, "p99.999"))
+             if one_in <= longest]
+    _axes(canvas, frame, x, y, marks, y.ticks(shape.ticks_up, words.time), "share of iterations that are not longer", "time of one call")
+    ends = []
+    for library, us in reversed(sorted_rows):
+        count = len(us)
+        # Ranks from the median on, ever denser towards the end.
+        above = numpy.unique(numpy.concatenate([numpy.geomspace(1, count / 1.7, 90).astype(int), [1]]))
+        curve = [(x(count / rank), y(float(us[count - rank]))) for rank in sorted(above, reverse=True)]
+        canvas.path(curve, f"line s-{series_class(library)}")
+        for one_in, label in marks:
+            if count >= one_in:
+                value = float(us[min(count - 1, max(0, math.ceil(count * (1 - 1 / one_in)) - 1))])
+                canvas.mark(x(one_in), y(value), library, f"{words.library_name(library)} {label}: {words.time(value)}", 3.4)
+        ends.append((curve[-1][1], words.library_name(library), library))
+    _end_labels(canvas, frame, ends)
+    return canvas
+
+
+def over_time(points, shape):
+    """p50 and p99 of windows along the run, and where the level changes."""
+    series = [(library, change_points.windows_of(row)) for library, row in _sampled(points)]
+    series = [(library, windows) for library, windows in series if windows is not None]
+    if not series:
+        return None
+    frame = _frame(shape)
+    canvas = Canvas(shape.width, shape.height, f"Times along the run at {words.size(points[0].bytes)}")
+    seconds = all(windows.seconds for _, windows in series)
+    first = min(float(windows.at[0]) for _, windows in series)
+    last = max(float(windows.at[-1]) for _, windows in series)
+    x = LinearScale(0, last - first, frame.left + 4, frame.right - 4)
+    values = [value for _, windows in series for value in (*windows.p50, *windows.p99)]
+    y = LogScale(min(values) * 0.9, float(numpy.quantile(values, 0.995)) * 1.3, frame.bottom, frame.top)
+    label = (lambda value: words.time(value * 1e6) if value else "0") if seconds else plain
+    _axes(canvas, frame, x, y, x.ticks(shape.ticks_across - 1, label), y.ticks(shape.ticks_up, words.time),
+          "time since the row's first iteration" if seconds else "iteration", "p50 and p99 of windows")
+    ends = []
+    for library, windows in reversed(series):
+        style = f"s-{series_class(library)}"
+        place = [x(float(at) - first) for at in windows.at]
+        upper = [(across, max(frame.top, y(value))) for across, value in zip(place, windows.p99)]
+        lower = [(across, y(value)) for across, value in zip(place, windows.p50)]
+        canvas.band(upper, lower, style, 0.15)
+        canvas.path(upper, f"line thin {style}")
+        canvas.path(lower, f"line {style}")
+        ends.append((lower[-1][1], words.library_name(library), library))
+    _changes(canvas, frame, x, first, series)
+    _end_labels(canvas, frame, ends)
+    return canvas
+
+
+def _changes(canvas, frame, x, first, series):
+    for row, (library, windows) in enumerate(series):
+        for change in change_points.changes(windows):
+            across = x(change.at - first)
+            canvas.path([(across, frame.top), (across, frame.bottom)], f"change s-{series_class(library)}")
+            side = "end" if across > frame.right - 46 else ""
+            canvas.label_on(across + (-4 if side else 4), frame.top + 11 + 14 * row, words.percent(change.ratio), f"{side} strong s-{series_class(library)}")
+
+
+def colour(share):
+    """Of the ramp, between its steps."""
+    place = min(max(share, 0.0), 1.0) * (len(RAMP) - 1)
+    index = min(int(place), len(RAMP) - 2)
+    part = place - index
+    return tuple(round(low + (high - low) * part) for low, high in zip(RAMP[index], RAMP[index + 1]))
+
+
+def late_point(points):
+    """The first point that knows how late each rank was, and its row."""
+    for point in points:
+        row = point.typical_row()
+        if row is not None and row.late_us is not None and row.late_us.shape[0] > 1:
+            return point, row
+    return None
+
+
+def lateness(points, shape):
+    """Ranks down, iterations across, colour how late: a steadily late rank is a line, a hiccup of the machine a spot."""
+    found = late_point(points)
+    if found is None:
+        return None
+    point, row = found
+    ranks, iterations = row.late_us.shape
+    columns = min(iterations, HEAT_COLUMNS)
+    borders = numpy.linspace(0, iterations, columns + 1).astype(int)
+    means = numpy.stack([row.late_us[:, begin:end].mean(axis=1) for begin, end in zip(borders, borders[1:])], axis=1)
+    most = max(float(numpy.quantile(means, 0.99)), 1e-3)
+    height = min(shape.height, 96 + 26 * ranks) if ranks > 1 else shape.height
+    canvas = Canvas(shape.width, height, f"Lateness of each rank at {words.size(point.bytes)}")
+    frame = Frame(54 if shape.narrow else 62, 26, shape.width - (58 if shape.narrow else 74), height - 44)
+    low = max(most / 200, 1e-3)
+
+    def strength(value):
+        return math.log(max(value, low) / low) / math.log(max(most, low * 1.01) / low)
+
+    canvas.image(frame.left, frame.top, frame.right - frame.left, frame.bottom - frame.top,
+                 png([[(*colour(strength(value)), 255) for value in line] for line in means]))
+    cell = (frame.bottom - frame.top) / ranks
+    for rank in range(ranks):
+        if rank % max(1, math.ceil(15 / cell)) == 0:
+            canvas.text(frame.left - 7, frame.top + (rank + 0.5) * cell + 4, str(rank), "end")
+    x = LinearScale(0, iterations, frame.left, frame.right)
+    for value, label in x.ticks(shape.ticks_across - 1, plain):
+        canvas.path([(x(value), frame.bottom), (x(value), frame.bottom + 4)], "axis")
+        canvas.text(x(value), frame.bottom + 18, label, "middle")
+    canvas.text(4, 14, "rank", "title-text")
+    canvas.text((frame.left + frame.right) / 2, height - 6, "iteration", "middle")
+    _legend(canvas, frame, low, most)
+    return canvas
+
+
+def _legend(canvas, frame, low, most):
+    steps = 40
+    canvas.image(frame.right + 10, frame.top, 10, frame.bottom - frame.top, png([[(*colour(1 - step / (steps - 1)), 255)] for step in range(steps)]))
+    canvas.text(frame.right + 24, frame.top + 9, words.time(most).replace(" ", "\u202f"))
+    canvas.text(frame.right + 24, frame.bottom, words.time(low).replace(" ", "\u202f"))
+
+
+def culprits(points):
+    """Per rank: in which share of the iterations it was last, and how late it then was (p50, p99)."""
+    found = late_point(points)
+    if found is None:
+        return None
+    _, row = found
+    last = row.late_us.argmax(axis=0)
+    table = []
+    for rank in range(row.late_us.shape[0]):
+        when = row.late_us[rank][last == rank]
+        table.append((rank, len(when) / row.late_us.shape[1], float(numpy.quantile(when, 0.5)) if len(when) else None,
+                      float(numpy.quantile(when, 0.99)) if len(when) else None))
+    return table
