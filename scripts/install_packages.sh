@@ -19,7 +19,9 @@ build_packages=(g++ cmake ninja-build ccache libfmt-dev libcli11-dev nlohmann-js
   'pkg-config|pkgconf' libhwloc-dev libucx-dev libpmix-dev)
 # libclang-rt-dev (sanitizer and fuzzer runtimes of the default clang) has only a versioned name on some releases.
 test_packages=(catch2 clang clang-format clang-tidy 'libclang-rt-dev|libclang-rt-18-dev|libclang-rt-14-dev'
-  python3 python3-jsonschema python3-numpy strace shellcheck git iproute2)
+  python3 python3-jsonschema python3-numpy python3-yaml yamllint librsvg2-bin strace shellcheck git iproute2)
+# Tests that need these are skipped without them: not every distribution has them as a package.
+optional_packages=(chromium)
 
 installed() {
   local name names
@@ -78,11 +80,23 @@ missing() {
   for spec in "$@"; do installed "$spec" || echo "$spec"; done
 }
 
+# Installs what of `optional` is missing and known to apt; what cannot be had is told, and no failure.
+install_optional() {
+  local spec
+  for spec in "$@"; do
+    if installed "$spec" || ! known "$spec" || ! as_root true; then continue; fi
+    apt install -y --no-install-recommends "$spec" || warn "$spec could not be installed: the tests that need it will be skipped"
+  done
+}
+
 main() {
-  local wanted=("${build_packages[@]}") absent check=0
+  local wanted=("${build_packages[@]}") optional=() absent check=0
   while (($#)); do
     case $1 in
-      --tests) wanted+=("${test_packages[@]}") ;;
+      --tests)
+        wanted+=("${test_packages[@]}")
+        optional+=("${optional_packages[@]}")
+        ;;
       --check) check=1 ;;
       -h | --help)
         usage
@@ -97,6 +111,7 @@ main() {
     "then use --no-install: ${wanted[*]}"
   mapfile -t absent < <(missing "${wanted[@]}")
   if ((${#absent[@]} == 0)); then
+    ((check)) || install_optional ${optional[@]+"${optional[@]}"}
     say 'packages: all there'
     return
   fi
@@ -107,6 +122,7 @@ main() {
   install_all "${absent[@]}" || code=$?
   mapfile -t absent < <(missing "${absent[@]}")
   ((${#absent[@]} == 0)) || die "apt-get failed (status $code); still missing: ${absent[*]}"
+  install_optional ${optional[@]+"${optional[@]}"}
   say 'packages: all there'
 }
 

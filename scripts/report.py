@@ -47,7 +47,7 @@ def pictures(groups, wanted):
     """(name, canvas) of everything that can be drawn; details of one size of each series."""
     for number, group in enumerate(groups):
         prefix = f"{number}-" if len(groups) > 1 else ""
-        for picture in (charts.latency, charts.bandwidth, charts.cpu):
+        for picture in (charts.latency, charts.bandwidth, charts.arrival, charts.cpu):
             yield f"{prefix}{picture.__name__}", picture(group, charts.WIDE)
         sizes = [each for each in group.sizes() if any(point.typical_row() for point in group.at(each))]
         if not sizes:

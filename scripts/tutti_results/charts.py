@@ -11,6 +11,7 @@ from tutti_results.svg import Canvas, LinearScale, LogScale, apart, plain, png, 
 RAMP = ((68, 1, 84), (71, 44, 122), (59, 81, 139), (44, 113, 142), (33, 144, 141), (39, 173, 129), (92, 200, 99), (170, 220, 50), (253, 231, 37))
 BANDS = (("p999_us", 0.13), ("p99_us", 0.2), ("p90_us", 0.3))
 HEAT_COLUMNS = 160
+FEWEST_SAMPLES = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,7 @@ def latency(group, shape):
         return None
     canvas = Canvas(shape.width, shape.height, f"Latency against size: {words.series(group.identity)}")
     y = LogScale(min(values) * 0.8, max(values) * 1.15, frame.bottom, frame.top)
-    _axes(canvas, frame, x, y, x.size_ticks(shape.ticks_across), y.ticks(shape.ticks_up, words.time), "bytes of one rank's message", "time of one call")
+    _axes(canvas, frame, x, y, x.size_ticks(shape.ticks_across), y.ticks(shape.ticks_up, words.tick), "bytes of one rank's message", "time of one call")
     for library, points in group.libraries.items():
         for name, opacity in BANDS:
             both = [point for point in points if point.bytes > 0 and point.columns.get(name) and point.columns.get("p50_us")]
@@ -164,7 +165,7 @@ def cpu(group, shape):
         return None
     canvas = Canvas(shape.width, shape.height, f"CPU cost against size: {words.series(group.identity)}")
     y = LogScale(min(values) * 0.8, max(values) * 1.2, frame.bottom, frame.top)
-    _axes(canvas, frame, x, y, x.size_ticks(shape.ticks_across), y.ticks(shape.ticks_up, words.number), "bytes of one rank's message", "core-seconds per GB")
+    _axes(canvas, frame, x, y, x.size_ticks(shape.ticks_across), y.ticks(shape.ticks_up, lambda value: f"{value:.3g}"), "bytes of one rank's message", "core-seconds per GB")
     ends = []
     for library, points in reversed(group.libraries.items()):
         curve = _curve(points, "cpu_core_s_per_gb")
@@ -177,9 +178,34 @@ def cpu(group, shape):
     return canvas
 
 
+def arrival(group, shape):
+    """Skew and service against size: waiting for the last rank, and what the call takes once all are there."""
+    frame = _frame(shape)
+    x = _size_scale(group, frame)
+    curves = [(library, name, _curve(points, name)) for library, points in group.libraries.items() for name in ("skew_p50_us", "service_p50_us")]
+    values = [value for _, _, curve in curves for _, value in curve]
+    if x is None or not values:
+        return None
+    canvas = Canvas(shape.width, shape.height, f"Skew and service against size: {words.series(group.identity)}")
+    y = LogScale(min(values) * 0.8, max(values) * 1.2, frame.bottom, frame.top)
+    _axes(canvas, frame, x, y, x.size_ticks(shape.ticks_across), y.ticks(shape.ticks_up, words.tick), "bytes of one rank's message", "p50 over iterations")
+    ends = []
+    for library, name, curve in reversed(curves):
+        line = [(x(size), y(value)) for size, value in curve]
+        called = name.split("_", maxsplit=1)[0]
+        canvas.path(line, f"line s-{series_class(library)}{' dashed' if called == 'skew' else ''}")
+        for size, value in curve:
+            canvas.mark(x(size), y(value), library, f"{words.library_name(library)}, {words.size(size)}: {called} {words.time(value)}", 3.2)
+        if line:
+            ends.append((line[-1][1], called, library))
+    _end_labels(canvas, frame, ends)
+    return canvas
+
+
 def _sampled(points):
-    """(library, row) of those points that have samples."""
-    return [(point.columns["library"], point.typical_row()) for point in points if point.typical_row() is not None]
+    """(library, row) of those points that have samples enough for a distribution."""
+    rows = [(point.columns["library"], point.typical_row()) for point in points]
+    return [(library, row) for library, row in rows if row is not None and len(row.us) >= FEWEST_SAMPLES]
 
 
 def histogram(points, shape):
@@ -197,7 +223,7 @@ def histogram(points, shape):
     edges = numpy.exp(numpy.linspace(math.log(low), math.log(high), bins + 1))
     shares = [(library, row, numpy.histogram(row.us, edges)[0] / len(row.us)) for library, row in rows]
     y = LinearScale(0, max(float(share.max()) for _, _, share in shares) * 1.12, frame.bottom, frame.top)
-    _axes(canvas, frame, x, y, x.ticks(shape.ticks_across, words.time), y.ticks(4, lambda value: f"{100 * value:.3g} %"), "time of one call",
+    _axes(canvas, frame, x, y, x.ticks(shape.ticks_across, words.tick), y.ticks(4, lambda value: f"{100 * value:.3g} %"), "time of one call",
           "share of iterations")
     labels = []
     for library, row, share in reversed(shares):
@@ -226,7 +252,7 @@ def tail(points, shape):
     y = LogScale(min(float(us[len(us) // 4]) for _, us in sorted_rows) * 0.9, max(float(us[-1]) for _, us in sorted_rows) * 1.15, frame.bottom, frame.top)
     marks = [(one_in, label) for one_in, label in ((2, "p50"), (10, "p90"), (100, "p99"), (1000, "p99.9"), (10_000, "p99.99"), (100_000, "p99.999"))
              if one_in <= longest]
-    _axes(canvas, frame, x, y, marks, y.ticks(shape.ticks_up, words.time), "share of iterations that are not longer", "time of one call")
+    _axes(canvas, frame, x, y, marks, y.ticks(shape.ticks_up, words.tick), "share of iterations that are not longer", "time of one call")
     ends = []
     for library, us in reversed(sorted_rows):
         count = len(us)
@@ -257,22 +283,30 @@ def over_time(points, shape):
     x = LinearScale(0, last - first, frame.left + 4, frame.right - 4)
     values = [value for _, windows in series for value in (*windows.p50, *windows.p99)]
     y = LogScale(min(values) * 0.9, float(numpy.quantile(values, 0.995)) * 1.3, frame.bottom, frame.top)
-    label = (lambda value: words.time(value * 1e6) if value else "0") if seconds else plain
-    _axes(canvas, frame, x, y, x.ticks(shape.ticks_across - 1, label), y.ticks(shape.ticks_up, words.time),
+    label = (lambda value: words.tick(value * 1e6)) if seconds else plain
+    _axes(canvas, frame, x, y, x.ticks(shape.ticks_across - 1, label), y.ticks(shape.ticks_up, words.tick),
           "time since the row's first iteration" if seconds else "iteration", "p50 and p99 of windows")
     ends = []
     for library, windows in reversed(series):
         style = f"s-{series_class(library)}"
-        place = [x(float(at) - first) for at in windows.at]
-        upper = [(across, max(frame.top, y(value))) for across, value in zip(place, windows.p99)]
-        lower = [(across, y(value)) for across, value in zip(place, windows.p50)]
-        canvas.band(upper, lower, style, 0.15)
-        canvas.path(upper, f"line thin {style}")
-        canvas.path(lower, f"line {style}")
+        for begin, end in _stretches(windows):
+            place = [x(float(at) - first) for at in windows.at[begin:end]]
+            upper = [(across, max(frame.top, y(value))) for across, value in zip(place, windows.p99[begin:end])]
+            lower = [(across, y(value)) for across, value in zip(place, windows.p50[begin:end])]
+            canvas.band(upper, lower, style, 0.1)
+            canvas.path(upper, f"line thin {style}")
+            canvas.path(lower, f"line {style}")
         ends.append((lower[-1][1], words.library_name(library), library))
     _changes(canvas, frame, x, first, series)
     _end_labels(canvas, frame, ends)
     return canvas
+
+
+def _stretches(windows):
+    """From where to where windows follow each other; where the run stood still the curve has a gap."""
+    steps = numpy.diff(windows.at)
+    gaps = [index + 1 for index in numpy.flatnonzero(steps > 8 * numpy.median(steps))]
+    return list(zip([0, *gaps], [*gaps, len(windows.at)]))
 
 
 def _changes(canvas, frame, x, first, series):
@@ -314,7 +348,7 @@ def lateness(points, shape):
     most = max(float(numpy.quantile(means, 0.99)), 1e-3)
     height = min(shape.height, 96 + 26 * ranks) if ranks > 1 else shape.height
     canvas = Canvas(shape.width, height, f"Lateness of each rank at {words.size(point.bytes)}")
-    frame = Frame(54 if shape.narrow else 62, 26, shape.width - (58 if shape.narrow else 74), height - 44)
+    frame = Frame(34, 26, shape.width - 78, height - 44)
     low = max(most / 200, 1e-3)
 
     def strength(value):

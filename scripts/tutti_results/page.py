@@ -29,6 +29,7 @@ code{font:.85em ui-monospace,SFMono-Regular,Menlo,"DejaVu Sans Mono",monospace;o
 .tile b{display:block;font-size:1.55rem;line-height:1.2;letter-spacing:-.02em;font-variant-numeric:tabular-nums}
 .tile span{color:var(--soft);font-size:.85rem;line-height:1.35;display:block}
 .grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,500px),1fr));gap:16px}
+.stack{display:grid;gap:16px;align-content:start;min-width:0}
 .card{margin:0;padding:16px 16px 12px;min-width:0}
 figure svg{display:block;width:100%;height:auto;max-width:760px;margin:8px auto 0}
 .narrow{display:none}
@@ -49,7 +50,7 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 .hide{display:none}
 details{margin-top:6px}summary{cursor:pointer;color:var(--accent)}
 @media (max-width:620px){main{padding:18px 12px 40px}.wide{display:none}.narrow{display:block}.card{padding:12px 10px 8px}h1{font-size:1.4rem}
-.tiles{grid-template-columns:1fr 1fr;gap:10px}.tile{padding:11px 12px}.tile b{font-size:1.25rem}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:6px}}
+.tiles{grid-template-columns:1fr 1fr;gap:10px}.tile{padding:11px 12px}.tile b{font-size:1.25rem}th,td{padding:5px 7px}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:6px}}
 @media print{:root{LIGHT;--page:#fff;--edge:#ccd2d9;--accent:#0072b2}body{font-size:11pt}main{max-width:none;padding:0}.choose{display:none}
 .card,.tile{break-inside:avoid;border-radius:6px}h2{break-after:avoid}.scroll{overflow:visible}table{font-size:7.5pt}th,td{padding:2px 4px}
 .wide{display:block}.narrow{display:none}.grid2{grid-template-columns:1fr 1fr}.tiles{grid-template-columns:repeat(4,1fr)}}
@@ -91,7 +92,7 @@ def _figure(title, caption, picture, nothing, *arguments):
             f'<div class="wide">{wide.to_svg()}</div><div class="narrow">{narrow.to_svg()}</div></figure>')
 
 
-NO_SAMPLES = "No samples of this size: <code>--raw FILE</code> writes them."
+NO_SAMPLES = f"Fewer than {charts.FEWEST_SAMPLES} samples of this size: <code>--raw FILE</code> writes them, more of them with <code>-n</code>."
 
 
 def _keys(group):
@@ -122,8 +123,8 @@ def _tiles(group):
     for other in group.libraries:
         ratio = summary.paired_ratio(group, other, "p50_us") if other != library and library == "tutti" else None
         if ratio:
-            tiles.append(_tile(f"{words.number(ratio[0])} ×", f"as long as {words.library_name(library)} takes {words.library_name(other)}: geometric mean of "
-                               f"p50 over {ratio[1]} size{'s' if ratio[1] > 1 else ''}"))
+            tiles.append(_tile(f"{words.number(ratio[0])} ×", f"{words.library_name(other)}'s time over {words.library_name(library)}'s: p50, geometric mean over "
+                               f"{ratio[1]} size{'s' if ratio[1] > 1 else ''}"))
     return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
 
 
@@ -136,6 +137,8 @@ def _curves(group):
         '<div class="grid2">',
         _figure("Latency", f"Line: p50. Bands: up to p90, p99 and p99.9.{launches}", charts.latency, "No times.", group),
         _figure("Bandwidth", f"Bus bandwidth at p50. {bound_told}", charts.bandwidth, "No bandwidth: every message is empty.", group),
+        _figure("Skew and service", "Solid: service, last exit − last arrival. Dashed: skew, last arrival − first arrival. p50.", charts.arrival,
+                "These files have no skew: it is known where all ranks have a common clock.", group),
         _figure("CPU cost", "Core-seconds that all threads of all ranks take for one GB, waiting included.", charts.cpu,
                 "These files do not say what processor time the calls took (<code>cpu_core_s_per_gb</code>): the benchmark that wrote them does not measure it.", group),
         "</div>"])
@@ -174,9 +177,9 @@ def _details(group, number, wanted):
             + _figure(f"Tail, {words.size(size)}", "Each percentile's time: the flatter, the steadier.", charts.tail, NO_SAMPLES, points)
             + _figure(f"Over time, {words.size(size)}", "Thick: p50 of each window, thin: p99. Dashed: the level of p50 changed, by how much.", charts.over_time,
                       "Too few samples for windows: more iterations (<code>-n</code>, <code>--seconds</code>).", points)
-            + _figure(f"Lateness, {words.size(size)}", f"By how much each rank arrived after the first one{of}; bright: late. Means over neighbouring iterations.",
+            + '<div class="stack">' + _figure(f"Lateness, {words.size(size)}", f"By how much each rank arrived after the first one{of}; bright: late. Means over neighbouring iterations.",
                       charts.lateness, "Not known who arrived when: <code>--raw FILE</code> writes it, where ranks have a common clock.", points)
-            + _culprit_table(points) + "</div></div>")
+            + _culprit_table(points) + "</div></div></div>")
     return (f'<h2>One size in detail</h2><div class="choose" hidden><label for="size{number}">Message size</label>'
             f'<select id="size{number}" data-of="size{number}" autocomplete="off">{options}</select></div>{"".join(panels)}')
 

@@ -28,7 +28,7 @@ def style(colours, ink):
     rules = [f"text{{font-family:{FONT};font-size:12px;fill:{ink['soft']}}}", f".title-text{{fill:{ink['ink']};font-weight:600}}",
              f".grid{{stroke:{ink['grid']};stroke-width:1;fill:none}}", f".axis{{stroke:{ink['soft']};stroke-width:1;fill:none}}",
              f".halo{{stroke:{ink['paper']};stroke-width:4px;stroke-linejoin:round;fill:{ink['paper']}}}", ".end{text-anchor:end}.middle{text-anchor:middle}",
-             ".line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}.thin{stroke-width:1.1;opacity:.75}.band{stroke:none}",
+             ".line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}.thin{stroke-width:1;opacity:.6}.dashed{stroke-dasharray:6 4}.band{stroke:none}",
              f".bound{{fill:none;stroke:{ink['soft']};stroke-width:1.5;stroke-dasharray:2 4;stroke-linecap:round}}",
              f".change{{stroke:{ink['ink']};stroke-width:1.2;stroke-dasharray:4 3;fill:none}}.strong{{font-weight:650}}",
              f".mark{{stroke:{ink['paper']};stroke-width:1.2}}"]

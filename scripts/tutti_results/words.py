@@ -46,6 +46,12 @@ def time(us):
     return f"{number(us)} µs" if us >= 0.1 or us == 0 else f"{us * 1e3:.3g} ns"
 
 
+def tick(us):
+    """A time beside an axis: no digit more than it needs."""
+    value, unit = (us / 1e6, "s") if us >= 1e6 else (us / 1e3, "ms") if us >= 1e3 else (us, "µs") if us >= 1 or us == 0 else (us * 1e3, "ns")
+    return f"{value:.3g} {unit}" if us else "0"
+
+
 def percent(ratio):
     """A ratio as what it adds or takes: +3.1 %."""
     return f"{100 * (ratio - 1):+.1f} %"
