@@ -14,20 +14,26 @@ Usage: scripts/gpu_ci.sh [options]
   --build DIR      where the build goes (default build/gpu/build)
   --nccl PATH      the NCCL to compare with (default libnccl.so.2; several ranks on a GPU need 2.30 or later)
   --sweep          take the best of NCCL's algorithms and protocols at each size; takes seven times as long
+  --last DIR       launches of the last good run, which this one must not be slower than; replaced by this one's when all is well
+  --nccl-gate P=.. by how much more time than NCCL's Tutti's may be (default p50=5%,p99=10%)
+  --launches N     of the benchmark, for the gate (default 12)
   --limit SECONDS  of all stages together (default 540)
-  --only STAGE,... these stages only: build, tests, sanitizer, bench
+  --only STAGE,... these stages only: build, tests, sanitizer, bench, gate, report
   --jobs N         compile jobs (default: all cores)
   --list           list the stages
   --help
 END
 }
 
-stages=(build tests sanitizer bench)
+stages=(build tests sanitizer bench gate report)
 out=$repo_root/build/gpu
 deps=''
 build=''
 nccl=libnccl.so.2
 sweep=()
+last=''
+nccl_gate=p50=5%,p99=10%
+launches=12
 limit=540
 only=''
 jobs=$(cores)
@@ -40,13 +46,16 @@ usage_error() {
 parse() {
   while (($#)); do
     case $1 in
-      --out | --deps | --build | --nccl | --limit | --only | --jobs)
+      --out | --deps | --build | --nccl | --last | --nccl-gate | --launches | --limit | --only | --jobs)
         (($# >= 2)) || usage_error "$1 needs a value (see --help)"
         ;;&
       --out) out=$2 ;;
       --deps) deps=$2 ;;
       --build) build=$2 ;;
       --nccl) nccl=$2 ;;
+      --last) last=$2 ;;
+      --nccl-gate) nccl_gate=$2 ;;
+      --launches) launches=$2 ;;
       --limit) limit=$2 ;;
       --only) only=$2 ;;
       --jobs) jobs=$2 ;;
@@ -64,7 +73,7 @@ parse() {
     if [[ $1 == --sweep ]]; then shift; else shift 2; fi
   done
   local name
-  for name in limit jobs; do
+  for name in limit jobs launches; do
     [[ ${!name} =~ ^[1-9][0-9]{0,5}$ ]] || usage_error "--$name needs a whole number from 1 up, not '${!name}'"
   done
   for name in ${only//,/ }; do
@@ -177,8 +186,13 @@ table() {
   local name=$1 program=$2
   shift 2
   echo "== $name: $program $*"
-  within "$build/bin/$program" --memory device -c 1 "$@" --json "$out/$name.json" | tee "$out/$name.txt"
+  local samples=()
+  # A sweep keeps the best of several runs, which have no samples in common.
+  if ((${#sweep[@]} == 0)) && writes_samples "$program"; then samples=(--raw "$out/$name.raw"); fi
+  within "$build/bin/$program" --memory device -c 1 "$@" --json "$out/$name.json" ${samples[@]+"${samples[@]}"} | tee "$out/$name.txt"
 }
+
+writes_samples() { "$build/bin/$1" --help | grep -q -- '--raw'; }
 
 stage_bench() {
   local ranks nccl_options=(--baseline nccl --nccl "$nccl" "${sweep[@]}")
@@ -192,6 +206,66 @@ stage_bench() {
   table large_registered allreduce_bench --ranks-per-gpu 4 -b 64M -e 1G -f 4 --registered --seconds 0.2
   table chain allreduce_bench --ranks-per-gpu 4 -b 8 -e 8K -f 4 --chain 50 --one-stream --seconds 0.2
   write_machine "$out/machine_after.json"
+}
+
+# Many short launches: the gate decides between launches, not between iterations.
+measure_launches() {
+  local number file result
+  rm -rf "$out/launches"
+  mkdir -p "$out/launches"
+  for ((number = 0; number < launches; ++number)); do
+    printf -v file '%s/launches/%03d' "$out" "$number"
+    result=(--json "$file.json")
+    if writes_samples allreduce_bench; then result=(--raw "$file.raw"); fi
+    within "$build/bin/allreduce_bench" --memory device --ranks-per-gpu 4 -b 8 -e 256K -f 32 --seconds 0.05 -c 1 --baseline nccl --nccl "$nccl" \
+      "${result[@]}"
+  done
+}
+
+# compare NAME ARGUMENT...: one comparison; remembers whether it failed, so that the next one is made all the same.
+compare() {
+  local name=$1 code=0
+  shift
+  echo "== $name: compare.py $*"
+  within "$(system_python)" "$repo_root/scripts/compare.py" "$@" --alpha 0.01 --markdown "$out/$name.md" || code=$?
+  if ((code)); then failed+=("$name"); fi
+}
+
+rows_of_nccl() { grep -qrE '"library": ?"nccl"' "$1"; }
+
+stage_gate() {
+  local failed=() control=()
+  measure_launches
+  if rows_of_nccl "$out/launches"; then
+    compare gate_nccl "$out/launches" --within tutti:nccl --gate "$nccl_gate"
+  else
+    echo 'no rows of NCCL: nothing to compare with'
+  fi
+  if [[ -n $last && -n $(ls -A "$last" 2>/dev/null) ]]; then
+    # The other library's times take out what the machine itself did between the two days.
+    if rows_of_nccl "$out/launches" && rows_of_nccl "$last"; then control=(--control nccl); fi
+    compare gate_last "$last" "$out/launches" --gate p50=5%,p99=10% ${control[@]+"${control[@]}"}
+  else
+    echo 'no launches of an earlier run: nothing to compare with'
+  fi
+  ((${#failed[@]} == 0)) || die "failed: ${failed[*]}"
+}
+
+stage_report() {
+  local files
+  mapfile -t files < <(grep -lE '"tutti-bench/1"|"tutti-raw"' "$out"/*.json "$out"/*.raw 2>/dev/null)
+  ((${#files[@]} > 0)) || die 'no results to report'
+  within "$(system_python)" "$repo_root/scripts/report.py" "${files[@]}" -o "$out/report.html" --title "Collectives on $(query name)"
+}
+
+has_numpy() { "$(system_python)" -c 'import numpy' 2>/dev/null; }
+
+# What the next run is compared with.
+keep_launches() {
+  [[ -n $last && -d $out/launches ]] || return 0
+  rm -rf "$last"
+  mkdir -p "$(dirname "$last")"
+  cp -r "$out/launches" "$last"
 }
 
 main() {
@@ -215,14 +289,17 @@ main() {
     if [[ -n $only && ",$only," != *",$stage,"* ]]; then continue; fi
     if [[ $stage == sanitizer ]] && ! have compute-sanitizer; then
       skip_stage sanitizer 'there is no compute-sanitizer'
-    elif [[ $stage != build && ! -x $build/bin/allreduce_bench ]]; then
+    elif [[ $stage == gate || $stage == report ]] && ! has_numpy; then
+      skip_stage "$stage" 'there is no Python with numpy'
+    elif [[ $stage != build && $stage != report && ! -x $build/bin/allreduce_bench ]]; then
       leave_out_stage "$stage" 'nothing was built'
     else
       run_stage "$stage" "stage_$stage"
     fi
   done
   stage_table | tee "$out/stages.txt"
-  stages_status
+  stages_status || return 1
+  keep_launches
 }
 
 main "$@"

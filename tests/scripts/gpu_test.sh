@@ -46,3 +46,39 @@ grep -q '"driver_version": "some"' "$scratch/out-one/machine.json" || die 'the m
 # A build that takes longer than the limit is ended.
 printf '#!/bin/sh\nexec sleep 60\n' >"$scratch/one/cmake"
 ends 1 'FAILED with status 124' env PATH="$scratch/one:$PATH" "$ci" --out "$scratch/out-late" --limit 3 --only build
+
+# The gate and the report, with a benchmark that only writes results: NCCL's times are 3 us, Tutti's what TUTTI_US says.
+mkdir -p "$scratch/build/bin"
+cat >"$scratch/build/bin/allreduce_bench" <<END
+#!$(system_python)
+import os, random, sys
+sys.path.insert(0, "$repo_root/tests/benchmarks")
+import simulated
+if "--help" in sys.argv:
+    sys.exit("no option of that kind")
+rows = []
+for size in (8, 256):
+    for library, median in (("tutti", float(os.environ["TUTTI_US"])), ("nccl", 3.0)):
+        rows.append(simulated.row([median * random.uniform(0.99, 1.01) for _ in range(200)], size, library, memory="device"))
+simulated.document(sys.argv[sys.argv.index("--json") + 1], rows, random.randrange(3600))
+END
+chmod +x "$scratch/build/bin/allreduce_bench"
+gate() { env PATH="$scratch/one:$PATH" TUTTI_US="$1" "$ci" --only gate --build "$scratch/build" --out "$scratch/gate" --last "$scratch/last" "${@:2}"; }
+if "$(system_python)" -c 'import numpy' 2>/dev/null; then
+  ends 0 'gate       passed' gate 2.0
+  grep -q 'no regression in 4 comparisons' "$scratch/gate/gate_nccl.md" || die 'the gate against NCCL is not in its summary'
+  grep -q 'nothing to compare with' "$scratch/gate/logs/gate.log" || die 'a first run has nothing to compare with'
+  [[ -f $scratch/last/011.json ]] || die 'the launches were not kept'
+  ends 0 'gate       passed' gate 2.0
+  grep -q '3 launches' "$scratch/gate/gate_last.md" && die 'not all launches were compared'
+  ends 1 'failed: gate_last' gate 2.6
+  ends 1 'failed: gate_nccl gate_last' gate 3.6
+  grep -q 'REGRESSION' "$scratch/gate/gate_nccl.md" || die 'what is slower than NCCL is not told'
+  before=$(md5sum "$scratch/last/000.json")
+  ends 1 'too few launches' gate 2.0 --launches 2
+  [[ $(md5sum "$scratch/last/000.json") == "$before" ]] || die 'a failed run has replaced the last good one'
+  mv "$scratch/gate/launches/000.json" "$scratch/gate/all_reduce_2.json"
+  ends 0 'report     passed' env PATH="$scratch/one:$PATH" "$ci" --only report --build "$scratch/build" --out "$scratch/gate"
+  grep -q 'NCCL' "$scratch/gate/report.html" || die 'the report does not show NCCL'
+fi
+ends 2 "--launches needs a whole number from 1 up, not 'many'" "$ci" --launches many
