@@ -49,7 +49,7 @@ def pictures(groups, wanted):
         prefix = f"{number}-" if len(groups) > 1 else ""
         for picture in (charts.latency, charts.bandwidth, charts.arrival, charts.cpu):
             yield f"{prefix}{picture.__name__}", picture(group, charts.WIDE)
-        sizes = [each for each in group.sizes() if any(point.typical_row() for point in group.at(each))]
+        sizes = group.detailed_sizes()
         if not sizes:
             continue
         chosen = wanted if wanted in sizes else sizes[len(sizes) // 2]

@@ -37,6 +37,16 @@ class Change:
     ratio: float  # new level / old level
 
 
+def windows_written(columns):
+    """Of a long run, whose windows the benchmark has written itself; None where there are not at least two."""
+    written = columns.get("windows") or []
+    if len(written) < 2:
+        return None
+    p50 = numpy.array([window["p50_us"] for window in written])
+    p99 = numpy.array([window["p99_us"] if window["p99_us"] is not None else window["p50_us"] for window in written])
+    return Windows(numpy.array([window["start_s"] for window in written]), p50, p99, int(written[0]["iterations"]), True)
+
+
 def windows_of(row, most=MOST_WINDOWS):
     """The row's samples in windows, None where there are too few for two windows."""
     iterations = len(row.us)

@@ -271,7 +271,7 @@ def tail(points, shape):
 
 def over_time(points, shape):
     """p50 and p99 of windows along the run, and where the level changes."""
-    series = [(library, change_points.windows_of(row)) for library, row in _sampled(points)]
+    series = [(point.columns["library"], _windows(point)) for point in points]
     series = [(library, windows) for library, windows in series if windows is not None]
     if not series:
         return None
@@ -300,6 +300,13 @@ def over_time(points, shape):
     _changes(canvas, frame, x, first, series)
     _end_labels(canvas, frame, ends)
     return canvas
+
+
+def _windows(point):
+    """Those that a long run has of all its iterations, else those of the samples."""
+    written = change_points.windows_written(point.columns)
+    row = point.typical_row()
+    return written or (change_points.windows_of(row) if row is not None else None)
 
 
 def _stretches(windows):

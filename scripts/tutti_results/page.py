@@ -139,7 +139,7 @@ def _curves(group):
         _figure("Bandwidth", f"Bus bandwidth at p50. {bound_told}", charts.bandwidth, "No bandwidth: every message is empty.", group),
         _figure("Skew and service", "Solid: service, last exit − last arrival. Dashed: skew, last arrival − first arrival. p50.", charts.arrival,
                 "These files have no skew: it is known where all ranks have a common clock.", group),
-        _figure("CPU cost", "Core-seconds that all threads of all ranks take for one GB, waiting included.", charts.cpu,
+        _figure("CPU cost", "Core-seconds of one rank, all its threads, for one GB of its message; waiting included.", charts.cpu,
                 "These files do not say what processor time the calls took (<code>cpu_core_s_per_gb</code>): the benchmark that wrote them does not measure it.", group),
         "</div>"])
 
@@ -158,7 +158,7 @@ def _culprit_table(points):
 
 def _details(group, number, wanted):
     """Samples: one panel per size, of which script shows one."""
-    sizes = [size for size in group.sizes() if any(point.typical_row() for point in group.at(size))]
+    sizes = group.detailed_sizes()
     if not sizes:
         return ('<h2>One size in detail</h2><p class="none">Distribution, course over time, lateness of ranks and culprits need samples: '
                 "<code>--raw FILE</code> writes them.</p>")

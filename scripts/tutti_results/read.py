@@ -12,7 +12,7 @@ import numpy
 
 SCHEMA = "tutti-bench/1"
 IDENTITY = ("library", "collective", "dtype", "op", "root", "bytes", "in_place", "ranks", "nodes", "memory", "ranks_per_gpu", "mode",
-            "chain")
+            "chain", "rate")
 SUFFIXES = (".json", ".jsonl", ".raw", ".ndjson")
 
 
@@ -200,3 +200,4 @@ def _add(launch, row):
     same = sum(other.identity[:-1] == row.identity[:-1] for other in launch.rows)
     row.occurrence = same
     launch.rows.append(row)
+    launch.interrupted = launch.interrupted or row.columns.get("interrupted") is True

@@ -43,6 +43,10 @@ class Group:
     def sizes(self):
         return sorted({point.bytes for point in self.points()})
 
+    def detailed_sizes(self):
+        """Of which there are samples, or windows of a long run."""
+        return [size for size in self.sizes() if any(point.typical_row() or point.columns.get("windows") for point in self.at(size))]
+
     def at(self, size):
         """The points of one size, Tutti's first."""
         return [point for points in self.libraries.values() for point in points if point.bytes == size]

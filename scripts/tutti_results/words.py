@@ -77,8 +77,10 @@ def series(identity):
     how.append(ranks(row["ranks"], row["nodes"]))
     if row["memory"] == "device":
         how.append("on device memory")
-    if row["mode"] != "isolated" or row["chain"] != 1:
+    if row["mode"] not in ("isolated", "rate") or row["chain"] != 1:
         how.append(f"{row['mode']}" + (f" of {row['chain']}" if row["chain"] != 1 else ""))
+    if row["rate"] is not None:
+        how.append(f"{number(row['rate'])} calls a second")
     if identity[-1]:
         how.append(f"time {identity[-1] + 1}")
     return ", ".join(how)

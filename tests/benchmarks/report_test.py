@@ -143,6 +143,15 @@ class Page(Case):
             self.assertIn(told, text)
         self.assertNotIn('data-picture="tail"', text)
 
+    def test_windows_of_a_long_run(self):
+        """They stand in a --json document too."""
+        windows = [{"start_s": second / 2, "iterations": 1000, "p50_us": 2.0 if second < 20 else 3.0, "p99_us": None, "max_us": 9.0} for second in range(40)]
+        simulated.document(self.path("long.json"), [simulated.row([2.0] * 20, 8, windows=windows)])
+        text = self.page(self.path("long.json"))
+        self.assertIn('data-picture="over_time"', text)
+        self.assertIn("+50.0 %", text)
+        self.assertNotIn('data-picture="tail"', text)
+
     def test_odd_results(self):
         """One size, one iteration, no library but a baseline, empty messages only, unknown library, ranks without a clock."""
         one = [round(x, 3) for x in simulated.times(self.rng, 3, 30, 0)]

@@ -17,7 +17,7 @@ refused() {
   say "ok: $* is refused"
 }
 
-for script in quickstart test tidy format install_packages cluster; do
+for script in quickstart test tidy format install_packages cluster measure_launches benchmark ci_summary; do
   "$repo_root/scripts/$script.sh" --help | grep -q '^Usage: ' || die "no help: $script.sh"
   refused "unknown option '--nonsense'" "$script.sh" --nonsense
 done
@@ -35,9 +35,32 @@ refused 'a command is missing' cluster.sh --name some
 refused 'up needs a number of hosts, 1 to 250' cluster.sh up 251
 refused "--delay needs a time such as 50us or 10ms, not '50'" cluster.sh up 2 --delay 50
 refused "letters, digits and _.- only, not 'a b'" cluster.sh --name 'a b' status
+refused '--out is needed' measure_launches.sh --new "$scratch"
+refused "there is no $scratch/bin/allreduce_bench" measure_launches.sh --out "$scratch/m" --new "$scratch"
+refused "not 'few'" measure_launches.sh --launches few
+refused "there is no $scratch/bin/allreduce_bench" benchmark.sh --build "$scratch"
+refused "there is no folder '$scratch/nothing'" ci_summary.sh "$scratch/nothing"
 refused "there is no cluster 'nobodys-cluster'" cluster.sh --name nobodys-cluster exec a1 true
 
 stages=$("$repo_root/scripts/test.sh" --list | cut -d ' ' -f 1 | tr '\n' ' ')
 [[ $stages == 'packages release tests skips format scripts install kernels odr clang tidy asan tsan fuzz ' ]] ||
   die "--list does not tell the stages: $stages"
 say 'ok: --list tells the stages'
+
+# Launches of two builds take turns, each in a folder of its own; a program that can write samples is asked for them.
+mkdir -p "$scratch/a/bin" "$scratch/b/bin"
+for build in a b; do
+  printf '#!/bin/sh\ncase "$*" in *--help*) echo "%s" ;; *) echo "%s $*" >>"%s" ;; esac\n' "$([[ $build == b ]] && echo --raw)" "$build" \
+    "$scratch/turns" >"$scratch/$build/bin/allreduce_bench"
+  chmod +x "$scratch/$build/bin/allreduce_bench"
+done
+"$repo_root/scripts/measure_launches.sh" --out "$scratch/turned" --old "$scratch/a" --new "$scratch/b" --launches 3 -- -n 5 >/dev/null
+[[ $(cut -d ' ' -f 1 "$scratch/turns" | tr -d '\n') == abbaab ]] || die "not in turns: $(cat "$scratch/turns")"
+grep -qxF "a -n 5 --json $scratch/turned/old/002.json" "$scratch/turns" || die "not as expected: $(cat "$scratch/turns")"
+grep -qxF "b -n 5 --raw $scratch/turned/new/002.raw" "$scratch/turns" || die "not as expected: $(cat "$scratch/turns")"
+say 'ok: two builds take turns'
+touch "$scratch/turned/new/old.raw"
+refused 'is not empty' measure_launches.sh --out "$scratch/turned" --new "$scratch/b"
+mkdir "$scratch/told"
+echo '### good' >"$scratch/told/gate.md"
+[[ $("$repo_root/scripts/ci_summary.sh" "$scratch/told") == *'### good'* ]] || die 'the summary is not told'
