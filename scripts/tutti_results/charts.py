@@ -226,14 +226,18 @@ def histogram(points, shape):
     _axes(canvas, frame, x, y, x.ticks(shape.ticks_across, words.tick), y.ticks(4, lambda value: f"{100 * value:.3g} %"), "time of one call",
           "share of iterations")
     labels = []
-    for library, row, share in reversed(shares):
+    for library, _, share in reversed(shares):
         outline = []
         for index, value in enumerate(share):
             outline += [(x(edges[index]), y(value)), (x(edges[index + 1]), y(value))]
         canvas.band(outline, [(x(low), frame.bottom), (x(high), frame.bottom)], f"s-{series_class(library)}", 0.22)
         canvas.path(outline, f"line thin s-{series_class(library)}")
-        labels.append((x(float(numpy.median(row.us))), y(float(share.max())), library))
-    for place, height, library in labels:
+        peak = int(share.argmax())
+        labels.append([x(math.sqrt(edges[peak] * edges[peak + 1])), y(float(share.max())), library])
+    for index, (place, height, library) in enumerate(labels):
+        # Peaks beside each other and equally high: the next name goes above the one before.
+        height = min([height, *(other - 15 for across, other, _ in labels[:index] if abs(across - place) < 44 and abs(other - height) < 15)])
+        labels[index][1] = height
         canvas.label_on(min(max(place, frame.left + 24), frame.right - 24), max(height - 6, frame.top - 2), words.library_name(library),
                         f"middle strong s-{series_class(library)}")
     return canvas
@@ -247,7 +251,7 @@ def tail(points, shape):
     frame = _frame(shape)
     canvas = Canvas(shape.width, shape.height, f"Tail of times at {words.size(points[0].bytes)}")
     longest = max(len(row.us) for _, row in rows)
-    x = LogScale(1.6, max(20.0, longest), frame.left + 4, frame.right - 2)
+    x = LogScale(1.6, max(20.0, 2 * longest), frame.left + 4, frame.right - 2)
     sorted_rows = [(library, numpy.sort(row.us)) for library, row in rows]
     y = LogScale(min(float(us[len(us) // 4]) for _, us in sorted_rows) * 0.9, max(float(us[-1]) for _, us in sorted_rows) * 1.15, frame.bottom, frame.top)
     marks = [(one_in, label) for one_in, label in ((2, "p50"), (10, "p90"), (100, "p99"), (1000, "p99.9"), (10_000, "p99.99"), (100_000, "p99.999"))
@@ -258,11 +262,12 @@ def tail(points, shape):
         count = len(us)
         # Ranks from the median on, ever denser towards the end.
         above = numpy.unique(numpy.concatenate([numpy.geomspace(1, count / 1.7, 90).astype(int), [1]]))
-        curve = [(x(count / rank), y(float(us[count - rank]))) for rank in sorted(above, reverse=True)]
+        curve = [(x(count / rank), y(float(us[max(0, count - rank - 1)]))) for rank in sorted(above, reverse=True)]
+        curve.append((x(2 * count), y(float(us[-1]))))  # the longest of all is beyond every share
         canvas.path(curve, f"line s-{series_class(library)}")
         for one_in, label in marks:
             if count >= one_in:
-                value = float(us[min(count - 1, max(0, math.ceil(count * (1 - 1 / one_in)) - 1))])
+                value = float(us[max(0, count - count // one_in - 1)])
                 canvas.mark(x(one_in), y(value), library, f"{words.library_name(library)} {label}: {words.time(value)}", 3.4)
         ends.append((curve[-1][1], words.library_name(library), library))
     _end_labels(canvas, frame, ends)
