@@ -64,7 +64,7 @@ measure() {
     baseline=(--np "$ranks")
   fi
   local result=(--json "$name.json")
-  if "$build/bin/$program" --help | grep -q -- '--raw'; then result+=(--raw "$name.raw"); fi
+  if writes_samples "$build/bin/$program"; then result+=(--raw "$name.raw"); fi
   ${starter[@]+"${starter[@]}"} "$build/bin/$program" -b 8 -e "$max_bytes" -f 8 --seconds "$seconds" "${baseline[@]}" "${result[@]}" "$@" | tee "$name.txt"
 }
 

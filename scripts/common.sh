@@ -51,6 +51,9 @@ as_root() {
 # The system's own python: the distribution's modules (jsonschema) belong to it, not to another one first in PATH.
 system_python() { if [[ -x /usr/bin/python3 ]]; then echo /usr/bin/python3; else echo python3; fi; }
 
+# True where a benchmark program can write its samples. (Its help is read to the end: a reader that leaves early ends it by a signal.)
+writes_samples() { [[ $("$1" --help 2>/dev/null) == *--raw* ]]; }
+
 # Tracked files that match the patterns, one a line; in a source archive without git, those found on disk.
 tracked() {
   cd "$repo_root" || return

@@ -12,9 +12,7 @@ import argparse
 import sys
 
 try:
-    import numpy  # noqa: F401  (what all of tutti_results needs)
-
-    from tutti_results import comparison, gate_text, read
+    from tutti_results import comparison, gate_text, read, words
     from tutti_results.words import PERCENTILES
 except ModuleNotFoundError as error:
     if error.name != "numpy":
@@ -98,6 +96,7 @@ def compare(options, settings):
         if settings.control or settings.paired:
             raise read.InputError("--within needs neither --control nor --paired: its launches are pairs")
         launches = launches_of(options.results[0])
+        settings.sides = tuple(words.library_name(library) for library in reversed(options.within))
         results = comparison.compare_within(launches, *options.within, settings)
         if not results:
             found = sorted({row.columns["library"] for launch in launches for row in launch.rows})

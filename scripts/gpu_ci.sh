@@ -85,7 +85,7 @@ parse() {
 # True when there is a GPU that its driver shows.
 gpu_there() {
   if have nvidia-smi; then
-    nvidia-smi -L 2>/dev/null | grep -q '^GPU '
+    [[ $(nvidia-smi -L 2>/dev/null) == *'GPU '* ]]
   else
     compgen -G '/proc/driver/nvidia/gpus/*' >/dev/null
   fi
@@ -188,11 +188,9 @@ table() {
   echo "== $name: $program $*"
   local samples=()
   # A sweep keeps the best of several runs, which have no samples in common.
-  if ((${#sweep[@]} == 0)) && writes_samples "$program"; then samples=(--raw "$out/$name.raw"); fi
+  if ((${#sweep[@]} == 0)) && writes_samples "$build/bin/$program"; then samples=(--raw "$out/$name.raw"); fi
   within "$build/bin/$program" --memory device -c 1 "$@" --json "$out/$name.json" ${samples[@]+"${samples[@]}"} | tee "$out/$name.txt"
 }
-
-writes_samples() { "$build/bin/$1" --help | grep -q -- '--raw'; }
 
 stage_bench() {
   local ranks nccl_options=(--baseline nccl --nccl "$nccl" "${sweep[@]}")
@@ -216,7 +214,7 @@ measure_launches() {
   for ((number = 0; number < launches; ++number)); do
     printf -v file '%s/launches/%03d' "$out" "$number"
     result=(--json "$file.json")
-    if writes_samples allreduce_bench; then result=(--raw "$file.raw"); fi
+    if writes_samples "$build/bin/allreduce_bench"; then result=(--raw "$file.raw"); fi
     within "$build/bin/allreduce_bench" --memory device --ranks-per-gpu 4 -b 8 -e 256K -f 32 --seconds 0.05 -c 1 --baseline nccl --nccl "$nccl" \
       "${result[@]}"
   done

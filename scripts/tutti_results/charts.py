@@ -171,7 +171,8 @@ def cpu(group, shape):
         curve = _curve(points, "cpu_core_s_per_gb")
         canvas.path([(x(size), y(value)) for size, value in curve], f"line s-{series_class(library)}")
         for size, value in curve:
-            canvas.mark(x(size), y(value), library, f"{words.library_name(library)}, {words.size(size)}: {words.number(value)} core-seconds per GB", 3.5)
+            told = f"{words.library_name(library)}, {words.size(size)}: {words.number(value)} core-seconds per GB"
+            canvas.mark(x(size), y(value), library, told, 3.5)
         if curve:
             ends.append((y(curve[-1][1]), words.library_name(library), library))
     _end_labels(canvas, frame, ends)

@@ -70,6 +70,7 @@ class Settings:
     control: str | None = None
     alpha: float = 0.001
     seed: int = 1
+    sides: tuple = ("old", "new")  # what the two are called
 
 
 def percentile_of(row, name, settings, launch_number):

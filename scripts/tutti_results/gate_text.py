@@ -78,7 +78,8 @@ def _cells(result):
             words.time(result.new_us), ratio(result), _p(result.corrected), result.verdict]
 
 
-HEAD = ["size", "percentile", "algorithm", "old", "new", "ratio [95 %]", "p slower", "verdict"]
+def _head(settings):
+    return ["size", "percentile", "algorithm", *settings.sides, "ratio [95 %]", "p slower", "verdict"]
 
 
 def _by_series(results):
@@ -104,8 +105,8 @@ def conclusion(results, settings):
 def table(heading, results, remarks, settings):
     lines = [f"# {heading}"]
     for series, members in _by_series(results).items():
-        rows = [HEAD] + [_cells(result) for result in members]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+        rows = [_head(settings)] + [_cells(result) for result in members]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines += ["#", f"# {series}"]
         lines += ["  ".join(cell.ljust(width) if column in (2, 7) else cell.rjust(width)
                             for column, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows]
@@ -114,8 +115,8 @@ def table(heading, results, remarks, settings):
     return "\n".join(lines)
 
 
-def _markdown_table(results):
-    lines = [f"| {' | '.join(HEAD)} |", "| ---: | --- | --- | ---: | ---: | --- | ---: | --- |"]
+def _markdown_table(results, settings):
+    lines = [f"| {' | '.join(_head(settings))} |", "| ---: | --- | --- | ---: | ---: | --- | ---: | --- |"]
     for result in results:
         cells = _cells(result)
         if result.verdict == "REGRESSION":
@@ -129,9 +130,9 @@ def markdown(heading, results, remarks, settings):
     bad = [result for result in results if result.verdict == "REGRESSION"]
     lines = [f"### {'❌' if bad else '✅'} {conclusion(results, settings)}", "", f"{heading}; chance of any false alarm {settings.alpha:g}.", ""]
     for series, members in _by_series(bad).items():
-        lines += [f"{series}:", "", *_markdown_table(members), ""]
+        lines += [f"{series}:", "", *_markdown_table(members, settings), ""]
     lines += [f"- {remark}" for remark in remarks] + ([""] if remarks else [])
     lines += ["<details><summary>All comparisons</summary>", ""]
     for series, members in _by_series(results).items():
-        lines += [f"{series}:", "", *_markdown_table(members), ""]
+        lines += [f"{series}:", "", *_markdown_table(members, settings), ""]
     return "\n".join(lines + ["</details>", ""])

@@ -52,8 +52,8 @@ details{margin-top:6px}summary{cursor:pointer;color:var(--accent)}
 @media (max-width:620px){main{padding:18px 12px 40px}.wide{display:none}.narrow{display:block}.card{padding:12px 10px 8px}h1{font-size:1.4rem}
 .tiles{grid-template-columns:1fr 1fr;gap:10px}.tile{padding:11px 12px}.tile b{font-size:1.25rem}th,td{padding:5px 7px}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:6px}}
 @media print{:root{LIGHT;--page:#fff;--edge:#ccd2d9;--accent:#0072b2}body{font-size:11pt}main{max-width:none;padding:0}.choose{display:none}
-.card,.tile{break-inside:avoid;border-radius:6px}h2{break-after:avoid}.scroll{overflow:visible}table{font-size:7.5pt}th,td{padding:2px 4px}
-.wide{display:block}.narrow{display:none}.grid2{grid-template-columns:1fr 1fr}.tiles{grid-template-columns:repeat(4,1fr)}}
+.card,.tile{break-inside:avoid;border-radius:6px}h2{break-after:avoid}.scroll{overflow:visible}table{font-size:7pt}th,td{padding:2px 3px}
+.wide{display:none}.narrow{display:block}.grid2{grid-template-columns:1fr 1fr}.tiles{grid-template-columns:repeat(4,1fr)}}
 """
 
 SCRIPT = """
@@ -93,6 +93,10 @@ def _figure(title, caption, picture, nothing, *arguments):
 
 
 NO_SAMPLES = f"Fewer than {charts.FEWEST_SAMPLES} samples of this size: <code>--raw FILE</code> writes them, more of them with <code>-n</code>."
+NO_ARRIVALS = "Not known who arrived when: <code>--raw FILE</code> writes it, where ranks have a common clock."
+NO_SKEW = "These files have no skew: it is known where all ranks have a common clock."
+NO_CPU = ("These files do not say what processor time the calls took (<code>cpu_core_s_per_gb</code>): the benchmark that wrote them does not "
+          "measure it.")
 
 
 def _keys(group):
@@ -111,7 +115,8 @@ def _tiles(group):
     points = [point for point in points if point.columns.get("p50_us")]
     if points:
         smallest = points[0]
-        tiles.append(_tile(words.time(smallest.columns["p50_us"]), f"{words.library_name(library)}, {words.size(smallest.bytes)}: half of all calls take no longer"))
+        tiles.append(_tile(words.time(smallest.columns["p50_us"]),
+                           f"{words.library_name(library)}, {words.size(smallest.bytes)}: half of all calls take no longer"))
         tails = sorted(point.columns["p99_us"] / point.columns["p50_us"] for point in points if point.columns.get("p99_us"))
         if tails:
             tiles.append(_tile(f"{words.number(tails[len(tails) // 2])} ×", "p99 over p50, the middle one of all sizes: how long the tail is"))
@@ -138,16 +143,16 @@ def _curves(group):
         _figure("Latency", f"Line: p50. Bands: up to p90, p99 and p99.9.{launches}", charts.latency, "No times.", group),
         _figure("Bandwidth", f"Bus bandwidth at p50. {bound_told}", charts.bandwidth, "No bandwidth: every message is empty.", group),
         _figure("Skew and service", "Solid: service, last exit − last arrival. Dashed: skew, last arrival − first arrival. p50.", charts.arrival,
-                "These files have no skew: it is known where all ranks have a common clock.", group),
+                NO_SKEW, group),
         _figure("CPU cost", "Core-seconds of one rank, all its threads, for one GB of its message; waiting included.", charts.cpu,
-                "These files do not say what processor time the calls took (<code>cpu_core_s_per_gb</code>): the benchmark that wrote them does not measure it.", group),
+                NO_CPU, group),
         "</div>"])
 
 
 def _culprit_table(points):
     table = charts.culprits(points)
     if table is None:
-        return f'<div class="card"><h3>Culprits</h3><p class="none">Not known who arrived when: <code>--raw FILE</code> writes it, where ranks have a common clock.</p></div>'
+        return f'<div class="card"><h3>Culprits</h3><p class="none">{NO_ARRIVALS}</p></div>'
     rows = "".join(f'<tr><td>{rank}</td><td class="left"><i class="share" style="width:{6 * share:.2f}em"></i>{100 * share:.1f} %</td>'
                    f"<td>{words.time(median)}</td><td>{words.time(high)}</td></tr>" for rank, share, median, high in table)
     even = 100 / len(table)
@@ -175,16 +180,20 @@ def _details(group, number, wanted):
             f'<div data-in="size{number}" data-name="{size}"><div class="grid2">'
             + _figure(f"Distribution, {words.size(size)}", "How often each time was.", charts.histogram, NO_SAMPLES, points)
             + _figure(f"Tail, {words.size(size)}", "Each percentile's time: the flatter, the steadier.", charts.tail, NO_SAMPLES, points)
-            + _figure(f"Over time, {words.size(size)}", "Thick: p50 of each window, thin: p99. Dashed: the level of p50 changed, by how much.", charts.over_time,
+            + _figure(f"Over time, {words.size(size)}", "Thick: p50 of each window, thin: p99. Dashed: the level of p50 changed, by how much.",
+                      charts.over_time,
                       "Too few samples for windows: more iterations (<code>-n</code>, <code>--seconds</code>).", points)
-            + '<div class="stack">' + _figure(f"Lateness, {words.size(size)}", f"By how much each rank arrived after the first one{of}; bright: late. Means over neighbouring iterations.",
-                      charts.lateness, "Not known who arrived when: <code>--raw FILE</code> writes it, where ranks have a common clock.", points)
+            + '<div class="stack">'
+            + _figure(f"Lateness, {words.size(size)}",
+                      f"By how much each rank arrived after the first one{of}; bright: late. Means over neighbouring iterations.",
+                      charts.lateness, NO_ARRIVALS, points)
             + _culprit_table(points) + "</div></div></div>")
     return (f'<h2>One size in detail</h2><div class="choose" hidden><label for="size{number}">Message size</label>'
             f'<select id="size{number}" data-of="size{number}" autocomplete="off">{options}</select></div>{"".join(panels)}')
 
 
-COLUMNS = (("size", lambda c: words.size(c["bytes"])), ("library", lambda c: words.library_name(c["library"])), ("algorithm", lambda c: c.get("algorithm") or "–"),
+COLUMNS = (("size", lambda c: words.size(c["bytes"])), ("library", lambda c: words.library_name(c["library"])),
+           ("algorithm", lambda c: c.get("algorithm") or "–"),
            ("iterations", lambda c: f"{int(c['iterations'])}" if c.get("iterations") else "–"), ("p50", lambda c: words.time(c.get("p50_us"))),
            ("p90", lambda c: words.time(c.get("p90_us"))), ("p99", lambda c: words.time(c.get("p99_us"))), ("p99.9", lambda c: words.time(c.get("p999_us"))),
            ("max", lambda c: words.time(c.get("max_us"))), ("busbw GB/s", lambda c: words.number(c.get("busbw_gbs"))),
@@ -209,7 +218,8 @@ def _table(group):
     return f'<h2>All figures</h2><div class="card"><div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></div>'
 
 
-MACHINE = (("processor", "cpu"), ("cores", "cores"), ("memory", "memory_bytes"), ("kernel", "kernel"), ("architecture", "architecture"), ("compiler", "compiler"),
+MACHINE = (("processor", "cpu"), ("cores", "cores"), ("memory", "memory_bytes"), ("kernel", "kernel"), ("architecture", "architecture"),
+           ("compiler", "compiler"),
            ("Tutti", "tutti_version"), ("MPI", "mpi"), ("MPI yields when idle", "mpi_yield_when_idle"), ("launch", "launch"))
 
 
@@ -267,7 +277,8 @@ def page(launches, title, size=None):
 <body>
 <main>
 <header><h1>{_escape(title)}</h1><p>{_escape(where)} · {files} · {_escape(machine.get("time") or "")}</p>{notes}</header>
-<div class="choose" hidden style="margin-top:18px"><label for="series">Series</label><select id="series" data-of="series" autocomplete="off">{options}</select></div>
+<div class="choose" hidden style="margin-top:18px"><label for="series">Series</label>
+<select id="series" data-of="series" autocomplete="off">{options}</select></div>
 {"".join(_group(group, number, size) for number, group in enumerate(groups))}
 {_machines(launches)}
 <p class="soft" style="margin-top:28px">How to read this page: docs/benchmarking.md, “Reading the report”.</p>

@@ -304,7 +304,7 @@ class Browser(Case):
 
     def chromium(self, path, width, *more):
         arguments = [chromium(), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run",
-                     "--enable-logging=stderr", "--v=0", f"--user-data-dir={self.path('profile')}", f"--window-size={width},900", *more, f"file://{path}"]
+                     "--enable-logging=stderr", "--v=0", "--virtual-time-budget=3000", f"--user-data-dir={self.path('profile')}", f"--window-size={width},900", *more, f"file://{path}"]
         return subprocess.run(arguments, capture_output=True, text=True, errors="replace", check=False, timeout=120)
 
     def dumped(self, path, width, *more):
