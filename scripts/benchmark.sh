@@ -64,7 +64,8 @@ measure() {
     baseline=(--np "$ranks")
   fi
   local result=(--json "$name.json")
-  if writes_samples "$build/bin/$program"; then result+=(--raw "$name.raw"); fi
+  if knows "$build/bin/$program" --raw; then result+=(--raw "$name.raw"); fi
+  if knows "$build/bin/$program" --limits; then result+=(--limits); fi
   ${starter[@]+"${starter[@]}"} "$build/bin/$program" -b 8 -e "$max_bytes" -f 8 --seconds "$seconds" "${baseline[@]}" "${result[@]}" "$@" | tee "$name.txt"
 }
 

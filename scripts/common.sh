@@ -51,8 +51,8 @@ as_root() {
 # The system's own python: the distribution's modules (jsonschema) belong to it, not to another one first in PATH.
 system_python() { if [[ -x /usr/bin/python3 ]]; then echo /usr/bin/python3; else echo python3; fi; }
 
-# True where a benchmark program can write its samples. (Its help is read to the end: a reader that leaves early ends it by a signal.)
-writes_samples() { [[ $("$1" --help 2>/dev/null) == *--raw* ]]; }
+# knows PROGRAM OPTION: whether its help names the option. (It is read to the end: a reader that leaves early would end the program by a signal.)
+knows() { [[ $("$1" --help 2>/dev/null) == *"$2"* ]]; }
 
 # Tracked files that match the patterns, one a line; in a source archive without git, those found on disk.
 tracked() {

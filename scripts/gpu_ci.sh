@@ -188,7 +188,7 @@ table() {
   echo "== $name: $program $*"
   local samples=()
   # A sweep keeps the best of several runs, which have no samples in common.
-  if ((${#sweep[@]} == 0)) && writes_samples "$build/bin/$program"; then samples=(--raw "$out/$name.raw"); fi
+  if ((${#sweep[@]} == 0)) && knows "$build/bin/$program" --raw; then samples=(--raw "$out/$name.raw"); fi
   within "$build/bin/$program" --memory device -c 1 "$@" --json "$out/$name.json" ${samples[@]+"${samples[@]}"} | tee "$out/$name.txt"
 }
 
@@ -214,7 +214,7 @@ measure_launches() {
   for ((number = 0; number < launches; ++number)); do
     printf -v file '%s/launches/%03d' "$out" "$number"
     result=(--json "$file.json")
-    if writes_samples "$build/bin/allreduce_bench"; then result=(--raw "$file.raw"); fi
+    if knows "$build/bin/allreduce_bench" --raw; then result=(--raw "$file.raw"); fi
     within "$build/bin/allreduce_bench" --memory device --ranks-per-gpu 4 -b 8 -e 256K -f 32 --seconds 0.05 -c 1 --baseline nccl --nccl "$nccl" \
       "${result[@]}"
   done

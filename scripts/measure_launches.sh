@@ -81,7 +81,7 @@ launch() {
     if (($(id -u) == 0)); then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
   fi
   local result=(--json "$file.json")
-  if writes_samples "$build/bin/$program"; then result=(--raw "$file.raw"); fi
+  if knows "$build/bin/$program" --raw; then result=(--raw "$file.raw"); fi
   if ! ${starter[@]+"${starter[@]}"} "$build/bin/$program" "${arguments[@]}" "${result[@]}" >"$log" 2>&1 </dev/null; then
     tail -n 20 "$log" >&2
     die "a launch of $build/bin/$program failed"

@@ -90,11 +90,12 @@ def percentile_of(row, name, settings, launch_number):
 
 
 def rows_by_identity(launches):
-    """identity: {launch number: row}."""
+    """identity: {launch number: row}. Rows during which the machine itself changed say nothing about the code."""
     table = {}
     for number, launch in enumerate(launches):
         for row in launch.rows:
-            table.setdefault(row.identity, {})[number] = row
+            if not row.columns.get("machine_changed"):
+                table.setdefault(row.identity, {})[number] = row
     return table
 
 

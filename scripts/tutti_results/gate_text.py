@@ -47,6 +47,9 @@ def notes(old, new=(), alone=(), robust=True):
         said.append(f"{plain} of {len(launches)} files have no samples (--json, not --raw): their intervals come from the differences between launches alone")
     if any(launch.interrupted for launch in launches):
         said.append("some launches were interrupted: they lack rows")
+    changed = sum(bool(row.columns.get("machine_changed")) for launch in launches for row in launch.rows)
+    if changed:
+        said.append(f"{changed} of {sum(len(launch.rows) for launch in launches)} measured rows are left out: the machine changed meanwhile (machine_changed)")
     if new and min(len(old), len(new)) == 1:
         said.append("one launch says nothing about other launches: its intervals are of that launch alone")
     if new and not robust and _apart(old, new):

@@ -201,6 +201,8 @@ COLUMNS = (("size", lambda c: words.size(c["bytes"])), ("library", lambda c: wor
            ("service p99", lambda c: words.time(c.get("service_p99_us"))),
            ("culprit", lambda c: "–" if c.get("culprit_rank") is None else f"{int(c['culprit_rank'])} ({100 * (c.get('culprit_share') or 0):.0f} %)"),
            ("core-s/GB", lambda c: words.number(c.get("cpu_core_s_per_gb"))),
+           ("p99 alone", lambda c: words.time((c.get("alone") or {}).get("p99_us"))),
+           ("machine", lambda c: "changed" if c.get("machine_changed") else "–"),
            ("of bound", lambda c: "–" if c.get("bound_fraction") is None else f"{100 * c['bound_fraction']:.0f} %"))
 LEFT = {"library", "algorithm"}
 
@@ -234,6 +236,11 @@ def _machines(launches):
             entries.append(("GPU", f"{gpu.get('devices')} × {gpu.get('name')}, CUDA {gpu.get('cuda')}, copies {words.number(gpu.get('copy_gbs'))} GB/s"))
             if gpu.get("nccl"):
                 entries.append(("NCCL", gpu["nccl"]))
+        limits = launch.machine.get("limits") or {}
+        if limits.get("cache_line_ns"):
+            entries.append(("cache line", f"{limits['cache_line_ns']:.0f} ns one way between the first two ranks"))
+        if limits.get("copy_gbs"):
+            entries.append(("copies", f"{words.number(limits['copy_gbs'])} GB/s read and written by all ranks at once"))
         if launch.machine.get("measuring_ns") is not None:
             entries.append(("measuring adds", f"{launch.machine['measuring_ns']:.0f} ns to each time"))
         entries.append(("command", launch.command))

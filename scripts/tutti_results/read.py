@@ -12,7 +12,7 @@ import numpy
 
 SCHEMA = "tutti-bench/1"
 IDENTITY = ("library", "collective", "dtype", "op", "root", "bytes", "in_place", "ranks", "nodes", "memory", "ranks_per_gpu", "mode",
-            "chain", "rate")
+            "chain", "rate", "disturbance")
 SUFFIXES = (".json", ".jsonl", ".raw", ".ndjson")
 
 

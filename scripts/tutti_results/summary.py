@@ -82,6 +82,7 @@ def merged(rows):
             columns[name] = statistics.median(figures)
         elif name == "culprit_rank" and figures:
             columns[name] = statistics.mode(figures)
+    columns["machine_changed"] = any(row.columns.get("machine_changed") for row in rows)
     columns["algorithm"] = "/".join(sorted({str(row.columns.get("algorithm") or "?") for row in rows}))
     return columns
 

@@ -81,6 +81,8 @@ def series(identity):
         how.append(f"{row['mode']}" + (f" of {row['chain']}" if row["chain"] != 1 else ""))
     if row["rate"] is not None:
         how.append(f"{number(row['rate'])} calls a second")
+    if row["disturbance"] is not None:
+        how.append(f"disturbed: {row['disturbance']}")
     if identity[-1]:
         how.append(f"time {identity[-1] + 1}")
     return ", ".join(how)

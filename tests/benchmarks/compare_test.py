@@ -251,6 +251,21 @@ class Program(unittest.TestCase):
         listed = [",".join(os.path.join(folder, f"{number:02}.raw") for number in range(5)) for folder in (old, new)]
         self.assertEqual(self.compare(*listed), self.compare(old, new))
 
+    def test_rows_during_which_the_machine_changed_are_left_out(self):
+        old, new = self.record("old", 8), self.record("new", 8)
+        for name in ("00.raw", "01.raw"):
+            path = os.path.join(new, name)
+            with open(path, encoding="utf-8") as file:
+                head, *rows = [json.loads(line) for line in file]
+            for row in rows:
+                row["row"]["machine_changed"] = True
+                row["us"] = [9 * time for time in row["us"]]
+            with open(path, "w", encoding="utf-8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in (head, *rows))
+        told = self.compare(old, new, "--gate", "p50=5%")
+        self.assertIn("4 of 32 measured rows are left out", told)
+        self.assertNotIn("9.0", told)
+
     def test_two_libraries_within(self):
         results = self.record("both", 12, libraries=("tutti", "mpi"))
         told = self.compare(results, "--within", "mpi:tutti", "--gate", "p50=5%", status=1)

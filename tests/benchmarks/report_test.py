@@ -152,6 +152,14 @@ class Page(Case):
         self.assertIn("+50.0 %", text)
         self.assertNotIn('data-picture="tail"', text)
 
+    def test_disturbed_rows_are_told(self):
+        rows = [simulated.row([2.0] * 200, 8, disturbance="noise on core 1", alone={"p50_us": 1.0, "p99_us": 1.5, "p999_us": None, "max_us": 9.0}),
+                simulated.row([2.0] * 200, 64, machine_changed=True)]
+        simulated.document(self.path("noise.json"), rows, limits={"cache_line_ns": 64.2, "copy_gbs": None})
+        text = self.page(self.path("noise.json"))
+        for told in ("disturbed: noise on core 1", "<td>1.50 µs</td>", "<td>changed</td>", "64 ns one way"):
+            self.assertIn(told, text)
+
     def test_odd_results(self):
         """One size, one iteration, no library but a baseline, empty messages only, unknown library, ranks without a clock."""
         one = [round(x, 3) for x in simulated.times(self.rng, 3, 30, 0)]
