@@ -2,8 +2,9 @@
 
 The series is cut into windows of equal length; each gives its median. Pettitt's test asks whether the medians before some window rank
 differently from those after it, and where; it asks nothing of their distribution. Where it is certain (p < 0.001, p ~ 2 exp(-6 K^2 / (n^3 + n^2)))
-and the level moves by at least 5 %, that window begins a new stretch, and both parts are searched again. Stretches have at least
-8 windows: a single late window is an outlier, and no change of level.
+that window begins a new stretch, and both parts are searched again. Stretches have at least 8 windows: a single late window is an outlier,
+and no change of level. At last stretches are joined, the most alike first, until neighbours differ by at least 5 %. (Not earlier: a level
+that rises and falls back leaves the medians of the halves as they were.)
 """
 import dataclasses
 import math
@@ -64,14 +65,21 @@ def windows_of(row, most=MOST_WINDOWS):
 
 
 def changes(windows):
-    found = sorted(_search(numpy.log(windows.p50), 0))
-    borders = [0, *found, len(windows.p50)]
-    result = []
-    for index, window in enumerate(found, start=1):
-        before = numpy.median(windows.p50[borders[index - 1]:window])
-        after = numpy.median(windows.p50[window:borders[index + 1]])
-        result.append(Change(window, float(windows.at[window]), float(after / before)))
-    return result
+    found = _search(windows.p50, 0)
+    while found:
+        ratios = _ratios(windows.p50, found)
+        smallest = min(range(len(found)), key=lambda index: abs(math.log(ratios[index])))
+        if abs(math.log(ratios[smallest])) >= math.log1p(LEAST_CHANGE):
+            return [Change(window, float(windows.at[window]), ratio) for window, ratio in zip(found, ratios)]
+        del found[smallest]
+    return []
+
+
+def _ratios(values, found):
+    """The level from each of these windows on, over the level before it."""
+    borders = [0, *found, len(values)]
+    levels = [float(numpy.median(values[begin:end])) for begin, end in zip(borders, borders[1:])]
+    return [after / before for before, after in zip(levels, levels[1:])]
 
 
 def _search(values, offset):
@@ -84,7 +92,6 @@ def _search(values, offset):
     allowed = numpy.abs(statistic[SHORTEST_STRETCH - 1: count - SHORTEST_STRETCH])
     split = int(allowed.argmax()) + SHORTEST_STRETCH
     probability = 2 * math.exp(-6 * float(allowed.max()) ** 2 / (count**3 + count**2))
-    moved = abs(float(numpy.median(values[split:]) - numpy.median(values[:split])))
-    if probability >= CERTAIN or moved < math.log1p(LEAST_CHANGE):
+    if probability >= CERTAIN:
         return []
     return _search(values[:split], offset) + [offset + split] + _search(values[split:], offset + split)

@@ -118,10 +118,22 @@ def latency(group, shape):
 def _bound_line(canvas, frame, x, y, group, value_of, ends):
     """What the hardware allows, where the files know it."""
     known = {point.bytes: value_of(point) for point in group.points() if point.bytes > 0 and (point.columns.get("bound_us") or 0) > 0}
-    line = [(x(size), y(known[size])) for size in sorted(known) if frame.top - 1 <= y(known[size]) <= frame.bottom + 1]
-    if line:
-        canvas.path(line, "bound")
+    line = [(x(size), y(known[size])) for size in sorted(known)]
+    for start, end in zip(line, line[1:]):
+        canvas.path(clipped(start, end, frame.top, frame.bottom), "bound")
+    if line and frame.top <= line[-1][1] <= frame.bottom:
         ends.append((line[-1][1], "bound", "other"))
+
+
+def clipped(start, end, top, bottom):
+    """The part of a line that lies between two heights; nothing where no part does."""
+    (x0, y0), (x1, y1) = start, end
+    inside = [0.0, 1.0]
+    for limit in (top, bottom):
+        if (y0 - limit) * (y1 - limit) < 0:
+            inside.append((limit - y0) / (y1 - y0))
+    parts = [part for part in inside if top - 1e-6 <= y0 + part * (y1 - y0) <= bottom + 1e-6]
+    return [(x0 + part * (x1 - x0), y0 + part * (y1 - y0)) for part in (min(parts), max(parts))] if parts else []
 
 
 def bandwidth(group, shape):

@@ -21,7 +21,7 @@ SCRIPTS = os.path.join(HERE, "..", "..", "scripts")
 sys.path[:0] = [HERE, SCRIPTS]
 
 import simulated  # noqa: E402
-from tutti_results import change_points, read, svg, words  # noqa: E402
+from tutti_results import change_points, charts, read, svg, words  # noqa: E402
 
 SIZES = {0: 0.3, 8: 0.4, 512: 0.7, 4096: 2.0, 65536: 9.0, 1048576: 150.0}
 CULPRIT = 1
@@ -238,6 +238,12 @@ class Drawing(unittest.TestCase):
         self.assertEqual([label for _, label in svg.LogScale(0.9, 120, 0, 1).ticks(6, words.tick)], ["1 µs", "3 µs", "10 µs", "30 µs", "100 µs"])
         self.assertEqual([label for _, label in svg.LinearScale(0, 10, 0, 1).ticks(5, svg.plain)], ["0", "2", "4", "6", "8", "10"])
 
+    def test_lines_are_clipped(self):
+        self.assertEqual(charts.clipped((0, 0), (10, 10), 2, 5), [(2, 2), (5, 5)])
+        self.assertEqual(charts.clipped((0, 8), (10, 3), 0, 5), [(6, 5), (10, 3)])
+        self.assertEqual(charts.clipped((0, 3), (10, 4), 0, 5), [(0, 3), (10, 4)])
+        self.assertEqual(charts.clipped((0, 8), (10, 9), 0, 5), [])
+
     def test_labels_keep_apart(self):
         places = svg.apart([10, 11, 12, 100], 15, 0, 200)
         self.assertTrue(all(second - first >= 14 for first, second in zip(places, places[1:])), places)
@@ -256,6 +262,12 @@ class Changes(unittest.TestCase):
         for change, (at, ratio) in zip(found, ((1500, 1.2), (4000, 1 / 1.2))):
             self.assertAlmostEqual(change.at, at, delta=150)
             self.assertAlmostEqual(change.ratio, ratio, delta=0.03)
+
+    def test_a_level_that_falls_back_is_found(self):
+        rng = numpy.random.default_rng(3)
+        us = simulated.times(rng, 5.0, 6000, 0)
+        us[3600:5000] *= 1.3
+        self.assertEqual([round(change.at / 500) * 500 for change in change_points.changes(self.windows(us))], [3500, 5000])
 
     def test_noise_and_outliers_are_no_change(self):
         rng = numpy.random.default_rng(2)
