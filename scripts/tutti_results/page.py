@@ -153,12 +153,12 @@ def _culprit_table(points):
     table = charts.culprits(points)
     if table is None:
         return f'<div class="card"><h3>Culprits</h3><p class="none">{NO_ARRIVALS}</p></div>'
-    rows = "".join(f'<tr><td>{rank}</td><td class="left"><i class="share" style="width:{6 * share:.2f}em"></i>{100 * share:.1f} %</td>'
+    rows = "".join(f'<tr><td>{rank}</td><td class="left"><i class="share" style="width:{4 * share:.2f}em"></i>{100 * share:.1f} %</td>'
                    f"<td>{words.time(median)}</td><td>{words.time(high)}</td></tr>" for rank, share, median, high in table)
     even = 100 / len(table)
     return (f'<div class="card" data-picture="culprits"><h3>Culprits</h3><p class="soft">Who arrived last, and how long after the first rank it then was. '
             f"With equal ranks each has about {even:.0f} %.</p>"
-            f'<div class="scroll"><table><tr><th>rank</th><th class="left">last in</th><th>late by, p50</th><th>p99</th></tr>{rows}</table></div></div>')
+            f'<div class="scroll"><table><tr><th>rank</th><th class="left">last in</th><th>late, p50</th><th>late, p99</th></tr>{rows}</table></div></div>')
 
 
 def _details(group, number, wanted):
