@@ -217,6 +217,35 @@ TEST_CASE("each rank is found when it is late, and by how much") {
   }
 }
 
+#ifdef TUTTI_HAVE_UCX
+TEST_CASE("ranks of several nodes: each node has its own figures, and says so") {
+  constexpr int kSize = 4;
+  const tutti_unique_id_t id = make_id();
+  Forked group;
+  for (int rank = 0; rank < kSize; ++rank) {
+    group.start([&, rank] {
+      // Not in the order of ranks: 0 and 2 share a node, 1 and 3 the other.
+      setenv("TUTTI_NODE_ID", rank % 2 == 0 ? "even" : "odd", 1);
+      const OwnRank own(id, rank, kSize, patient_config());
+      for (int i = 0; i < 20; ++i) expect_working(own.get(), rank, kSize);
+      const uint64_t start = tutti::now_ns();
+      nlohmann::json stats = stats_of(own.get());
+      while (stats["pending"] != 0 && tutti::now_ns() - start < 60'000'000'000) stats = stats_of(own.get());
+      const std::string text = stats.dump();
+      expect(stats["nodes"] == 2 && stats["size"] == kSize && stats["node"] == rank % 2, "wrong place: {}",
+             text);
+      expect(stats["scope"] == "ranks of this node", "wrong scope: {}", text);
+      expect(stats["operations"] == 40 && stats["derived"] == 40, "wrong number: {}", text);
+      expect(stats["ranks"].size() == 2, "wrong number of ranks: {}", text);
+      for (int place = 0; place < 2; ++place)
+        expect(stats["ranks"][static_cast<size_t>(place)]["rank"] == rank % 2 + 2 * place, "wrong ranks: {}",
+               text);
+    });
+  }
+  group.expect_all_good();
+}
+#endif
+
 TEST_CASE("TUTTI_STATS: rank 0 writes when it destroys its communicator") {
   const OwnFolder folder;
   const std::string path = folder.file("stats.json");

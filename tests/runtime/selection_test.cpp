@@ -3,6 +3,7 @@
 
 #include "collectives/algorithms/algorithms.h"
 #include "core/error.h"
+#include "runtime/statistics/built_in.h"
 #include "tests/catch.h"
 #include "transports/shm/window.h"
 
@@ -66,7 +67,7 @@ TEST_CASE("a forced packet algorithm carries what packets can, the table the res
 TEST_CASE("what is chosen fits its limits at every size") {
   for (const Collective collective : {Collective::all_reduce, Collective::broadcast}) {
     for (const int ranks : {2, 3, 7, 64, 65, 1024}) {
-      const shm::Layout layout = shm::layout(ranks, 0);
+      const shm::Layout layout = shm::layout(ranks, 0, statistics_bytes(ranks));
       for (uint64_t bytes = 0; bytes < (uint64_t{1} << 33); bytes = bytes * 7 + 1) {
         const Algorithm algorithm = chosen(collective, ranks, bytes);
         const auto plan = algorithms::build(
