@@ -169,8 +169,8 @@ TUTTI_API tutti_result_t tutti_comm_device(tutti_comm_t comm, int* device);
 TUTTI_API tutti_result_t tutti_comm_describe(tutti_comm_t comm, char* text, size_t size, size_t* needed);
 
 /* How long operations on host memory took on this rank, how much of that was waiting for late ranks, and who was late: docs/statistics.md.
- * Text in the format "json" or "prometheus", written as by tutti_describe. From any thread, while operations run: not only by the one that
- * uses the communicator. The text may be longer at the next call. TUTTI_UNSUPPORTED where the library was built without statistics. */
+ * Text in the format "json" or "prometheus", written as by tutti_describe. From any thread, also while another one
+ * uses the communicator, but not while one destroys it. The text may be longer at the next call. TUTTI_UNSUPPORTED where the library was built without statistics. */
 TUTTI_API tutti_result_t tutti_comm_stats(tutti_comm_t comm, const char* format, char* text, size_t size,
                                           size_t* needed);
 

@@ -1,4 +1,5 @@
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "runtime/statistics/report.h"
 #include "runtime/version.h"
@@ -58,6 +59,25 @@ Json rank_json(const RankSummary& rank, uint64_t derived) {
           {"max_late_ns", rank.most_late_ns}};
 }
 
+/// A list of buckets is one line, not one for every number.
+std::string with_short_buckets(const std::string& text) {
+  constexpr std::string_view kKey = "\"buckets\": [";
+  std::string out;
+  size_t at = 0;
+  for (size_t found = 0; (found = text.find(kKey, at)) != std::string::npos;) {
+    size_t i = found + kKey.size();
+    out.append(text, at, i - at);
+    for (int depth = 1; depth > 0; ++i) {
+      if (text[i] == '[') ++depth;
+      if (text[i] == ']') --depth;
+      if (text[i] != ' ' && text[i] != '\n') out += text[i];
+      if (text[i] == ',' && depth == 1) out += ' ';
+    }
+    at = i;
+  }
+  return out.append(text, at);
+}
+
 }  // namespace
 
 std::string as_json(const Summary& summary, const Scope& scope) {
@@ -81,7 +101,7 @@ std::string as_json(const Summary& summary, const Scope& scope) {
   Json ranks = Json::array();
   for (const RankSummary& rank : summary.ranks) ranks.push_back(rank_json(rank, summary.derived));
   out["ranks"] = ranks;
-  return out.dump(2) + "\n";
+  return with_short_buckets(out.dump(2)) + "\n";
 }
 
 }  // namespace tutti::statistics

@@ -69,6 +69,7 @@ void write_file(const std::string& path, const std::string& text) {
 
 OperationStatistics make_statistics(const World& world, uint64_t first_epoch) {
   std::vector<NodePart> parts;
+  parts.reserve(static_cast<size_t>(world.node->ranks()));
   for (int place = 0; place < world.node->ranks(); ++place)
     parts.push_back(NodePart::at(world.node->window(place).annex, world.node->most));
   return {std::move(parts), world.place(), first_epoch};
