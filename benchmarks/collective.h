@@ -1,4 +1,4 @@
-// What one benchmark program is about: all that differs between allreduce_bench and broadcast_bench.
+// What one benchmark is about: all that differs between collectives (collectives.h has them all).
 #pragma once
 
 #include <tutti/tutti.h>
@@ -11,10 +11,10 @@ enum class Kind : uint8_t { all_reduce, broadcast };
 
 struct CollectiveInfo {
   Kind kind;
-  const char* name;     // as tutti_algorithm_name takes it
-  const char* program;  // the executable
-  const char* summary;  // one line of --help
-  const char* examples;
+  const char* name;      // as tutti_algorithm_name takes it
+  const char* program;   // the executable
+  const char* summary;   // one line of --help
+  const char* examples;  // arguments, one line each
   bool in_place_by_default;
   double (*bus_factor)(int ranks);  // busbw = algbw * bus_factor, as nccl-tests defines it
 

@@ -582,8 +582,8 @@ std::string footer(const CollectiveInfo& collective) {
       "algbw = bytes / p50; busbw = algbw times {}, as nccl-tests defines it.\n\n"
       "Exit status: 0 all results are right, 1 a result is wrong or the run failed, 2 bad option, 130 "
       "interrupted.\n\n"
-      "Examples:\n{}",
-      collective.kind == Kind::all_reduce ? "2 (n - 1) / n" : "1", collective.examples);
+      "Examples, after {}:\n{}",
+      collective.kind == Kind::all_reduce ? "2 (n - 1) / n" : "1", collective.program, collective.examples);
 }
 
 }  // namespace

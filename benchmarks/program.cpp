@@ -174,8 +174,13 @@ class Run {
 /// One process of the program.
 class Process {
  public:
-  Process(const CollectiveInfo& collective, int argc, char** argv)
-      : collective_(collective), argc_(argc), argv_(argv), started_(how_started()), rank_(started_.rank) {}
+  Process(const CollectiveInfo& collective, int argc, char** argv, int first)
+      : collective_(collective),
+        argc_(argc),
+        argv_(argv),
+        first_(first),
+        started_(how_started()),
+        rank_(started_.rank) {}
 
   int main() {
     try {
@@ -200,7 +205,7 @@ class Process {
 
  private:
   int after_start() {
-    const ParsedOptions parsed = parse_options(collective_, {argv_ + 1, argv_ + argc_});
+    const ParsedOptions parsed = parse_options(collective_, {argv_ + first_, argv_ + argc_});
     if (!parsed.options) {
       if (rank_ == 0) fmt::print(parsed.exit_code == 0 ? stdout : stderr, "{}", parsed.text);
       if (mpi_) mpi_->barrier();
@@ -235,6 +240,7 @@ class Process {
   const CollectiveInfo& collective_;
   int argc_;
   char** argv_;
+  int first_;  // of the options
   Started started_;
   int rank_;
   std::optional<MpiSession> mpi_;  // ends last: the World is gone by then
@@ -242,8 +248,8 @@ class Process {
 
 }  // namespace
 
-int run_program(const CollectiveInfo& collective, int argc, char** argv) {
-  return Process(collective, argc, argv).main();
+int run_program(const CollectiveInfo& collective, int argc, char** argv, int first) {
+  return Process(collective, argc, argv, first).main();
 }
 
 }  // namespace tutti::bench

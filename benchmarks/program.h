@@ -6,6 +6,7 @@
 namespace tutti::bench {
 
 /// 0: all results are right; 1: a result is wrong, or the run failed; 2: bad option; 130: interrupted.
-int run_program(const CollectiveInfo& collective, int argc, char** argv);
+/// The options begin with argv[first].
+int run_program(const CollectiveInfo& collective, int argc, char** argv, int first = 1);
 
 }  // namespace tutti::bench

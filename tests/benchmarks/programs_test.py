@@ -432,6 +432,23 @@ class Options(Case):
         self.assertEqual(result.returncode, 1, result.stderr)
 
 
+    def test_one_program_for_all_collectives(self):
+        self.assertIn("broadcast_bench", self.ok(run("tutti-bench", "--help")).stdout)
+        self.assertRegex(self.ok(run("tutti-bench", "--version")).stdout, r"tutti \d+\.\d+\.\d+")
+        self.assertIn("tutti-bench all_reduce", self.ok(run("tutti-bench", "all_reduce", "--help")).stdout)
+        for words in ((), ("gather",), ("-b", "8")):
+            self.refused("tutti-bench", *words, names=["tutti-bench: ", "allowed: all_reduce, broadcast", "--help"])
+        self.refused("tutti-bench", "broadcast", "-b", "x", names=["tutti-bench broadcast: --minbytes", "'x'"])
+        for collective, program in (("all_reduce", "allreduce_bench"), ("broadcast", "broadcast_bench")):
+            arguments = ("--np", "2", "-b", "8", "-e", "8", *QUICK)
+            document = self.json_of("tutti-bench", collective, *arguments)
+            same = self.json_of(program, *arguments)
+            self.assertTrue(document["machine"]["command"].startswith(f"tutti-bench {collective} --np 2"))
+            self.assertEqual([row["collective"] for row in document["results"]], [collective])
+            for key in ("bytes", "in_place", "op", "root", "iterations"):
+                self.assertEqual(document["results"][0][key], same["results"][0][key])
+
+
 class Failures(Case):
     def test_a_wrong_element_is_counted(self):
         for program in ("allreduce_bench", "broadcast_bench"):
