@@ -274,7 +274,10 @@ class Harness::Measurement {
     warm_up(aside() * libraries);
     const auto room =
         static_cast<size_t>(std::min(options_.iterations.value_or(kMostIterations), kMostIterations));
-    for (Subject& subject : subjects_) subject.stamps.reserve(room);
+    for (Subject& subject : subjects_) {
+      subject.stamps.resize(room);  // so that no page of it is new in a timed iteration
+      subject.stamps.clear();
+    }
     if (options_.iterations) return counted_rounds(*options_.iterations);
     if (options_.windows) return windowed_rounds(options_.seconds * libraries);
     rounds_within(options_.seconds * libraries, kLeastIterations, kMostIterations, true);

@@ -46,12 +46,12 @@ void RawFile::header(const CollectiveInfo& collective, const Machine& machine) {
 }
 
 void RawFile::row(const CollectiveInfo& collective, const Row& row) {
-  std::string text = fmt::format("{{\"row\": {}, \"start_us\": ", row_text(collective, row));
+  std::string text = fmt::format(R"({{"row": {}, "start_us": )", row_text(collective, row));
   append_numbers(text, row.trace.start_us);
-  text += ", \"us\": ";
+  text += R"(, "us": )";
   append_numbers(text, row.trace.us);
   if (!row.trace.late_us.empty()) {
-    text += ", \"late_us\": [";
+    text += R"(, "late_us": [)";
     for (size_t rank = 0; rank < row.trace.late_us.size(); ++rank) {
       if (rank > 0) text += ',';
       append_numbers(text, row.trace.late_us[rank]);

@@ -30,6 +30,12 @@ Report::Report(const CollectiveInfo& collective, const Options& options, bool fi
 
 void Report::header(const Machine& machine) {
   if (first_) table_.header(machine);
+  if (options_.rate)
+    remark(fmt::format(
+        "{} calls in a second at fixed times, each timed from when it was due, without barrier or check",
+        *options_.rate));
+  if (options_.chain > 1)
+    remark(fmt::format("a sample is the mean of {} calls that follow each other", options_.chain));
   if (raw_) raw_->header(collective_, machine);
 }
 

@@ -27,7 +27,7 @@ std::string read(const std::string& path) {
 }
 
 std::string fresh_directory(const std::string& name) {
-  const std::string path = std::string(BENCH_TEMPORARY) + "/" + name;
+  std::string path = std::string(BENCH_TEMPORARY) + "/" + name;
   std::filesystem::remove_all(path);
   std::filesystem::create_directories(path);
   return path;
