@@ -82,7 +82,7 @@ void add_windows(const Row& row, Json& json) {
   json["interrupted"] = row.interrupted;
   json["kept_every"] = row.trace.every;
   json["windows"] = nullptr;
-  for (const Window& window : row.trace.windows) {
+  for (const RowWindow& window : row.trace.windows) {
     json["windows"].push_back({{"start_s", window.start_s},
                                {"iterations", window.iterations},
                                {"p50_us", window.p50_us},

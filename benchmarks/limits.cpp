@@ -19,7 +19,7 @@ void copy(const Buffer& to, const Buffer& from, uint64_t bytes) {
 
 }  // namespace
 
-MachineLimits Limits::of_machine() {
+MachineLimits LimitProbe::of_machine() {
   constexpr uint64_t kMost = uint64_t{64} << 20;
   // Every rank needs two buffers; some memory stays for the messages.
   uint64_t bytes = available_memory() / (8 * static_cast<uint64_t>(world_.size()));
@@ -32,8 +32,8 @@ MachineLimits Limits::of_machine() {
   return limits;
 }
 
-std::optional<double> Limits::bound_us(const CollectiveInfo& collective, const RowPlan& plan,
-                                       std::optional<double> one_way_ns) {
+std::optional<double> LimitProbe::bound_us(const CollectiveInfo& collective, const RowPlan& plan,
+                                           std::optional<double> one_way_ns) {
   if (!world_.one_clock() || plan.bytes == 0) return std::nullopt;
   const bool nothing_to_write =
       plan.in_place &&
@@ -43,7 +43,7 @@ std::optional<double> Limits::bound_us(const CollectiveInfo& collective, const R
   return std::max(one_way_ns.value_or(0) / 1000, us);
 }
 
-double Limits::copy_us(uint64_t bytes, bool takes_part) {
+double LimitProbe::copy_us(uint64_t bytes, bool takes_part) {
   constexpr int kRepeats = 10;
   constexpr int kMostRepeats = 200;
   constexpr double kEnoughUs = 50'000;                 // after that the best is known well enough

@@ -22,10 +22,10 @@
 
 namespace tutti::bench {
 
-class Limits {
+class LimitProbe {
  public:
   /// Collective.
-  explicit Limits(World& world) : world_(world), line_(world) {}
+  explicit LimitProbe(World& world) : world_(world), line_(world) {}
 
   /// Collective. For the head of the report.
   MachineLimits of_machine();

@@ -158,8 +158,8 @@ void Table::wide_columns(const Row& row) {
 }
 
 void Table::windows(const Row& row) const {
-  const std::vector<Window>& all = row.trace.windows;
-  const auto by_p50 = [](const Window& a, const Window& b) { return a.p50_us < b.p50_us; };
+  const std::vector<RowWindow>& all = row.trace.windows;
+  const auto by_p50 = [](const RowWindow& a, const RowWindow& b) { return a.p50_us < b.p50_us; };
   const auto [best, worst] = std::minmax_element(all.begin(), all.end(), by_p50);
   fmt::print("# {}, {} windows: p50 from {} (at {:.1f} s) to {} (at {:.1f} s)\n", row.library, all.size(),
              microseconds(best->p50_us), best->start_s, microseconds(worst->p50_us), worst->start_s);

@@ -167,7 +167,7 @@ class Run {
   std::vector<RowPlan> plans_;
   uint64_t largest_;
   std::optional<Report> report_;
-  std::optional<Limits> limits_;
+  std::optional<LimitProbe> limits_;
   std::vector<std::unique_ptr<Disturbance>> disturbances_;
 };
 

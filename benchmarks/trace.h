@@ -33,7 +33,7 @@ struct Stamps {
 };
 
 /// A part of a long row.
-struct Window {
+struct RowWindow {
   double start_s = 0;  // since the row's first iteration
   int64_t iterations = 0;
   double p50_us = 0;
@@ -46,7 +46,7 @@ struct Trace {
   int64_t iterations = 0;  // that were timed
   int64_t every = 1;       // of so many one is kept in the arrays
   double max_us = 0;       // of all
-  std::vector<Window> windows;
+  std::vector<RowWindow> windows;
   std::vector<double> start_us;  // since the first timed iteration of the run
   std::vector<double> us;
   // Empty where the ranks have no common clock, or there is one rank only.

@@ -666,6 +666,19 @@ class Device(Case):
             messages = 6 if row["collective"] == "all_reduce" else 3 if row["in_place"] else 4
             self.assertAlmostEqual(row["bound_us"], messages * row["bytes"] / gpu["copy_gbs"] / 1000, places=6)
 
+    def test_raw_samples(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "raw")
+            document = self.rows("allreduce_bench", "-b", "8", "-e", "128", "-f", "16", "--mode", "chain", "--raw", path)
+            with open(path, encoding="utf-8") as file:
+                lines = [json.loads(line) for line in file]
+        self.assertEqual([line["row"] for line in lines[1:]], document["results"])
+        for line in lines[1:]:
+            self.assertEqual((line["row"]["mode"], line["row"]["chain"], line["row"]["culprit_rank"]), ("chain", 20, None))
+            self.assertEqual((len(line["us"]), len(line["start_us"])), (12, 12))
+            self.assertNotIn("late_us", line)
+            self.assertAlmostEqual(sorted(line["us"])[5], line["row"]["p50_us"], places=3)
+
     def test_types(self):
         arguments = ("-b", "20004", "-e", "20004", "-d", "all", "-o", "all", "--registered")
         rows = self.rows("allreduce_bench", *arguments)["results"]
