@@ -218,6 +218,7 @@ DeviceCommunicator::Prepared DeviceCommunicator::prepare(Call call, const void* 
   Entry& entry = entry_for(call, select(tables[static_cast<size_t>(call.collective)], call.bytes()));
   // Ranks that choose the same plan either way need not agree.
   call.registered = call.registered && entry.plan->direct;
+  if (call.registered) ++in_place_;
   const auto element = static_cast<uint32_t>(size_of(call.datatype));
   if (entry.count != call.count || entry.element != element) split(entry, call.count, element);
   Prepared prepared;
@@ -328,8 +329,8 @@ Place DeviceCommunicator::place_of(const void* pointer) const noexcept {
 
 std::string DeviceCommunicator::freed_buffer(const Call& call, const void* send, const void* recv) const {
   if (!team_->registrations || call.bytes() == 0) return "";
-  const bool output = team_->registrations->is_stale(recv);
-  if (!output && !(call.sends(rank_) && team_->registrations->is_stale(send))) return "";
+  const bool output = team_->registrations->is_stale(recv, call.bytes());
+  if (!output && !(call.sends(rank_) && team_->registrations->is_stale(send, call.bytes()))) return "";
   return fmt::format(
       "the {} buffer is registered, but what was registered there has been freed since; expected "
       "tutti_deregister before memory is freed",
@@ -402,7 +403,7 @@ std::string DeviceCommunicator::describe() const {
                      team_->one_process ? "buffers of all ranks in one process"
                      : team_->network   ? "windows of its node, a network through pinned memory to others"
                                         : "windows of other processes",
-                     team_->registrations ? team_->registrations->describe() : "", latest_text());
+                     team_->registrations ? team_->registrations->describe(in_place_) : "", latest_text());
 }
 
 std::vector<cuda::DeviceStamp> DeviceCommunicator::stamps() const {

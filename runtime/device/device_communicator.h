@@ -119,6 +119,7 @@ class DeviceCommunicator : public DevicePath {
   CUevent joint_ = nullptr;  // of join() and part()
   CUstream latest_stream_ = nullptr;
   bool has_latest_ = false;
+  uint64_t in_place_ = 0;  // calls on registered buffers
 };
 
 }  // namespace tutti

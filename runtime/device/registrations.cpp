@@ -150,32 +150,43 @@ void Registrations::add(uint64_t id, const void* buffer, size_t bytes) {
   const std::string problem = map_all(entry, meet(std::move(mine), id, kShare));
   entry.why_not = agree(id, kMapped, problem);
   if (!entry.why_not.empty()) entry.others.clear();
-  entries_.emplace(id, std::move(entry));
+  const Entry& kept = entries_.emplace(id, std::move(entry)).first->second;
+  if (!kept.why_not.empty()) return;
+  by_address_.emplace(kept.begin, &kept);
+  longest_ = std::max(longest_, bytes);
 }
 
 void Registrations::remove(uint64_t id) {
   static_cast<void>(agree(id, kRelease, ""));
-  entries_.erase(id);
+  const auto entry = entries_.find(id);
+  if (entry != entries_.end()) {
+    std::erase_if(by_address_, [&](const auto& known) { return known.second == &entry->second; });
+    entries_.erase(entry);
+  }
   static_cast<void>(agree(id, kDropped, ""));
 }
 
-const Registrations::Entry* Registrations::entry_of(const void* at) const {
+/// One in place that holds all of the bytes; registrations may overlap.
+const Registrations::Entry* Registrations::entry_of(const void* at, size_t bytes) const {
   const auto address = reinterpret_cast<uintptr_t>(at);
-  for (const auto& [id, entry] : entries_) {
-    if (entry.why_not.empty() && address >= entry.begin && address - entry.begin < entry.bytes) return &entry;
+  for (auto i = by_address_.upper_bound(address); i != by_address_.begin();) {
+    --i;
+    const uint64_t offset = address - i->first;
+    if (offset >= longest_) break;
+    const Entry& entry = *i->second;
+    if (offset < entry.bytes && bytes <= entry.bytes - offset) return &entry;
   }
   return nullptr;
 }
 
 uint64_t Registrations::lend(const void* at, size_t bytes) const {
-  const Entry* entry = entry_of(at);
+  const Entry* entry = entry_of(at, bytes);
   if (entry == nullptr) return cuda::kNoLoan;
-  const uint64_t offset = reinterpret_cast<uintptr_t>(at) - entry->begin;
-  return bytes <= entry->bytes - offset ? cuda::loan_of(entry->row, offset) : cuda::kNoLoan;
+  return cuda::loan_of(entry->row, reinterpret_cast<uintptr_t>(at) - entry->begin);
 }
 
-bool Registrations::is_stale(const void* at) const {
-  const Entry* entry = entry_of(at);
+bool Registrations::is_stale(const void* at, size_t bytes) const {
+  const Entry* entry = entry_of(at, bytes);
   if (entry == nullptr) return false;
   try {
     return !(cuda::identify(*device_, entry->begin, entry->bytes) == entry->identity);
@@ -184,7 +195,7 @@ bool Registrations::is_stale(const void* at) const {
   }
 }
 
-std::string Registrations::describe() const {
+std::string Registrations::describe(uint64_t calls) const {
   if (entries_.empty()) return "";
   const auto staged =
       std::find_if(entries_.begin(), entries_.end(), [](const auto& e) { return !e.second.why_not.empty(); });
@@ -193,7 +204,7 @@ std::string Registrations::describe() const {
   std::string text = fmt::format("; {} registered buffers, {} used in place", entries_.size(), in_place);
   if (staged != entries_.end())
     text += fmt::format(" (buffer {} is not: {})", staged->first, staged->second.why_not);
-  return text;
+  return text + fmt::format(", {} calls on them", calls);
 }
 
 }  // namespace tutti

@@ -45,10 +45,10 @@ class Registrations {
   /// What tells peers where that part of a registered buffer is; kNoLoan where it is not in one that all ranks could map. Allocates nothing.
   uint64_t lend(const void* at, size_t bytes) const;
   /// Whether what lies there, in a registered buffer, is other memory than was registered: that was freed.
-  bool is_stale(const void* at) const;
+  bool is_stale(const void* at, size_t bytes) const;
 
-  /// "; 2 registered buffers, 1 used in place (buffer 2 is not: ...)"; empty where there are none.
-  std::string describe() const;
+  /// "; 2 registered buffers, 1 used in place (buffer 2 is not: ...), 7 calls on them"; empty where there are none.
+  std::string describe(uint64_t calls) const;
 
  private:
   struct Entry {
@@ -60,7 +60,7 @@ class Registrations {
     std::vector<cuda::Imported> others;  // by place; the own one is empty
   };
 
-  const Entry* entry_of(const void* at) const;
+  const Entry* entry_of(const void* at, size_t bytes) const;
   std::vector<Parcel> meet(Parcel mine, uint64_t id, uint32_t what) const;
   std::string agree(uint64_t id, uint32_t what, const std::string& problem) const;
   std::string map_all(Entry& entry, const std::vector<Parcel>& parcels) const;
@@ -72,7 +72,9 @@ class Registrations {
   size_t size_;
   Exchange exchange_;
   cuda::DeviceMemory table_;
-  std::map<uint64_t, Entry> entries_;  // by id
+  std::map<uint64_t, Entry> entries_;                  // by id
+  std::multimap<uintptr_t, const Entry*> by_address_;  // those that are used in place, by where they begin
+  size_t longest_ = 0;                                 // that has been among them
 };
 
 }  // namespace tutti

@@ -213,6 +213,33 @@ TEST_CASE("memory of every kind can be registered, and a row is used again") {
   });
 }
 
+TEST_CASE("registrations may overlap, and hold any part of a call's buffers only whole") {
+  if (skipped_here()) return;
+  in_processes(2, [](const DeviceProcess& own, int rank) {
+    const Sum sum(own, rank, 2, 10'000);
+    const auto at = [&](size_t byte) { return pointer(sum.memory.address() + byte); };
+    int calls = 0;
+    const auto expect_in_place = [&](bool wanted, const char* what) {
+      sum.fill(own, 1);
+      expect_success(sum.run(own), what);
+      own.stream.wait();
+      expect_success(tutti_comm_query(own.comm()), what);
+      sum.check(own, 1);
+      calls += wanted ? 1 : 0;
+      expect_described(own.comm(), fmt::format(", {} calls on them", calls));
+    };
+    const tutti_registration_t tail = registered(own.comm(), at(20'000), 20'000);
+    expect_in_place(false, "a part");
+    const tutti_registration_t all = registered(own.comm(), at(0), 40'000);
+    const tutti_registration_t head = registered(own.comm(), at(0), 100);
+    expect_in_place(true, "overlapping");
+    deregister(own.comm(), all);
+    expect_in_place(false, "parts again");
+    deregister(own.comm(), tail);
+    deregister(own.comm(), head);
+  });
+}
+
 TEST_CASE("a registered buffer that was freed is refused, and what is there now is not touched") {
   if (skipped_here()) return;
   in_processes(2, [](const DeviceProcess& own, int rank) {
