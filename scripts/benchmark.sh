@@ -12,7 +12,7 @@ Usage: scripts/benchmark.sh [options]
   --seconds S      of each row and library (default 0.2)
   --max-bytes N    the longest message (default 16M)
   --no-plots       the page only
-  --help
+  --help           this text
 END
 }
 
@@ -51,28 +51,21 @@ parse() {
 
 # measure PROGRAM OPTION...
 measure() {
-  local program=$1 starter=() baseline=() name
+  local program=$1 baseline=(--np "$ranks") name
   name=$out/${1%_bench}
   shift
-  if have mpirun; then
-    starter=(mpirun -np "$ranks")
-    if ((ranks > $(physical_cores))); then starter+=(--oversubscribe --bind-to none --mca mpi_yield_when_idle 1); fi
-    if (($(id -u) == 0)); then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
-    baseline=(--baseline mpi)
-  else
-    say 'no mpirun here: no baseline, and the benchmark starts its own ranks'
-    baseline=(--np "$ranks")
-  fi
+  if ((${#launch[@]})); then baseline=(--baseline mpi); fi
   local result=(--json "$name.json")
   if knows "$build/bin/$program" --raw; then result+=(--raw "$name.raw"); fi
   if knows "$build/bin/$program" --limits; then result+=(--limits); fi
-  ${starter[@]+"${starter[@]}"} "$build/bin/$program" -b 8 -e "$max_bytes" -f 8 --seconds "$seconds" "${baseline[@]}" "${result[@]}" "$@" | tee "$name.txt"
+  ${launch[@]+"${launch[@]}"} "$build/bin/$program" -b 8 -e "$max_bytes" -f 8 --seconds "$seconds" "${baseline[@]}" "${result[@]}" "$@" | tee "$name.txt"
 }
 
 main() {
   parse "$@"
   mkdir -p "$out"
   rm -f "$out"/*.json "$out"/*.raw
+  choose_launcher "$ranks"
   measure allreduce_bench
   measure broadcast_bench
   local pictures=()

@@ -153,3 +153,27 @@ stages_status() {
   done
   return "$passed"
 }
+
+# choose_launcher RANKS: sets `launch` to what stands before the benchmark's name; empty where no MPI launcher works.
+choose_launcher() {
+  local ranks=$1
+  launch=()
+  if ! have mpirun; then
+    say 'no mpirun here: the benchmark starts its own ranks'
+    return
+  fi
+  launch=(mpirun -np "$ranks")
+  # Other MPI launchers neither refuse root nor count slots.
+  if mpirun --version 2>/dev/null </dev/null | grep -q 'Open MPI'; then
+    if (($(id -u) == 0)); then launch+=(--allow-run-as-root); fi
+    if ((ranks > $(physical_cores))); then
+      say "$ranks ranks on $(physical_cores) cores: ranks share cores, so times are longer and vary more"
+      launch+=(--oversubscribe --bind-to none --mca mpi_yield_when_idle 1)
+    fi
+  fi
+  mkdir -p "$logs"
+  if ! "${launch[@]}" true >"$logs/mpirun.log" 2>&1 </dev/null; then
+    say "mpirun does not work here (build/logs/mpirun.log): the benchmark starts its own ranks"
+    launch=()
+  fi
+}

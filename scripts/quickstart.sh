@@ -51,28 +51,6 @@ configure_and_build() {
   cmake --build "$build_dir" -j "$jobs"
 }
 
-# Sets `launch` to what stands before the benchmark's name; empty where no MPI launcher works.
-choose_launcher() {
-  launch=()
-  if ! have mpirun; then
-    say 'no mpirun here: the benchmark starts its own ranks'
-    return
-  fi
-  launch=(mpirun -np "$ranks")
-  # Other MPI launchers neither refuse root nor count slots.
-  if mpirun --version 2>/dev/null </dev/null | grep -q 'Open MPI'; then
-    if (($(id -u) == 0)); then launch+=(--allow-run-as-root); fi
-    if ((ranks > $(physical_cores))); then
-      say "$ranks ranks on $(physical_cores) cores: ranks share cores, so times are longer and vary more"
-      launch+=(--oversubscribe --bind-to none)
-    fi
-  fi
-  if ! "${launch[@]}" true >"$logs/mpirun.log" 2>&1 </dev/null; then
-    say "mpirun does not work here (build/logs/mpirun.log): the benchmark starts its own ranks"
-    launch=()
-  fi
-}
-
 run_sweep() {
   local sweep=(-b 8 -e 4M -f 8 -n 200 -w 20)
   if ((${#launch[@]})); then
@@ -117,7 +95,7 @@ main() {
   fi
   run_stage build configure_and_build
   stage_passed build || exit 1
-  choose_launcher
+  choose_launcher "$ranks"
   run_sweep || die "the benchmark failed with status $?"
   what_next
 }

@@ -43,7 +43,7 @@ class StatisticsRecorder {
       derive_urgently();
   }
 
-  /// It cannot go on for now: time for what is not urgent.
+  /// It cannot go on yet: time for what is not urgent.
   void idle() {
     if (finished_ >= due_) derive();
   }

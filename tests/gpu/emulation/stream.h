@@ -45,7 +45,7 @@ bool destroy_event(Scheduler::Lock& lock, CUevent handle);
 /// An error where the stream is part of an invalid capture, or the default stream while a blocking one of its device captures: that capture
 /// is invalid from then on.
 CUresult usable(Scheduler::Lock& lock, const Stream& stream);
-/// What an operation on this stream would have to wait for now.
+/// What an operation that is enqueued on this stream at this moment has to wait for.
 std::vector<OperationPtr> before_next(Scheduler::Lock& lock, const Stream& stream);
 /// Does the work in stream order, or notes it where the stream captures. `done` is null then.
 CUresult enqueue(Scheduler::Lock& lock, Stream& stream, Work work, OperationPtr* done = nullptr);
