@@ -1,4 +1,4 @@
-// Reads the command line with CLI11; every value is read strictly here, so that each error names the option, what
+// What the texts on the command line mean. Every value is read strictly, so that each error names the option, what
 // came and what is allowed.
 #include "benchmarks/options.h"
 
@@ -12,24 +12,12 @@
 #include <string_view>
 #include <utility>
 
+#include "benchmarks/names.h"
+#include "benchmarks/option_texts.h"
 #include "core/units.h"
 
 namespace tutti::bench {
 namespace {
-
-/// The command line as it was written.
-struct Texts {
-  using Text = std::optional<std::string>;
-  Text min_bytes, max_bytes, step_factor, step_bytes;
-  Text iterations, warmup, checks, seconds;
-  Text datatype, op, root, placement;
-  Text local_ranks, baseline, algorithm, timeout, json, raw;
-  Text memory, ranks_per_gpu, devices, chain, nccl;
-  Text mode, rate, duration, skew, noise, aggressor;
-  Text plant_error, plant_death, plant_slowdown;
-  bool in_place = false, graph = false, one_stream = false, registered = false, nccl_sweep = false,
-       wide = false, limits = false;
-};
 
 [[noreturn]] void bad_value(std::string_view option, std::string_view value, std::string_view allowed) {
   throw UsageError(fmt::format("{}: '{}' is not allowed; allowed: {}", option, printable(value), allowed));
@@ -90,7 +78,7 @@ std::vector<uint64_t> sweep(uint64_t low, uint64_t high, uint64_t factor, uint64
   return sizes;
 }
 
-std::vector<uint64_t> read_sizes(const Texts& texts) {
+std::vector<uint64_t> read_sizes(const OptionTexts& texts) {
   constexpr uint64_t kLow = 8;
   constexpr uint64_t kHigh = uint64_t{32} << 20;
   if (texts.step_factor && texts.step_bytes) {
@@ -112,52 +100,8 @@ std::vector<uint64_t> read_sizes(const Texts& texts) {
 
 // ---- Names ----
 
-template <typename Value>
-struct Named {
-  std::string_view name;
-  Value value;
-};
-
-/// First the names that are listed in messages, then other names for the same.
-constexpr Named<tutti_datatype_t> kDatatypes[] = {
-    {"int8", TUTTI_INT8},
-    {"uint8", TUTTI_UINT8},
-    {"int16", TUTTI_INT16},
-    {"uint16", TUTTI_UINT16},
-    {"int32", TUTTI_INT32},
-    {"uint32", TUTTI_UINT32},
-    {"int64", TUTTI_INT64},
-    {"uint64", TUTTI_UINT64},
-    {"float16", TUTTI_FLOAT16},
-    {"bfloat16", TUTTI_BFLOAT16},
-    {"float32", TUTTI_FLOAT32},
-    {"float64", TUTTI_FLOAT64},
-    {"float8_e4m3", TUTTI_FLOAT8_E4M3},
-    {"float8_e5m2", TUTTI_FLOAT8_E5M2},
-};
-constexpr Named<tutti_datatype_t> kDatatypeAliases[] = {
-    {"half", TUTTI_FLOAT16},  {"fp16", TUTTI_FLOAT16},       {"bf16", TUTTI_BFLOAT16},
-    {"float", TUTTI_FLOAT32}, {"fp32", TUTTI_FLOAT32},       {"double", TUTTI_FLOAT64},
-    {"fp64", TUTTI_FLOAT64},  {"f8e4m3", TUTTI_FLOAT8_E4M3}, {"f8e5m2", TUTTI_FLOAT8_E5M2},
-};
-constexpr Named<tutti_op_t> kOps[] = {
-    {"sum", TUTTI_SUM}, {"prod", TUTTI_PROD}, {"min", TUTTI_MIN}, {"max", TUTTI_MAX}, {"avg", TUTTI_AVG}};
 constexpr Named<Plant> kPlants[] = {
     {"none", Plant::none}, {"checked", Plant::checked}, {"timed", Plant::timed}, {"last", Plant::last}};
-
-template <typename Value>
-std::string names_of(std::span<const Named<Value>> table) {
-  std::string text;
-  for (const auto& entry : table) text += fmt::format("{}{}", text.empty() ? "" : ", ", entry.name);
-  return text;
-}
-
-template <typename Value>
-const Named<Value>* find_name(std::span<const Named<Value>> table, std::string_view name) {
-  const auto found =
-      std::find_if(table.begin(), table.end(), [name](const auto& entry) { return entry.name == name; });
-  return found == table.end() ? nullptr : &*found;
-}
 
 /// A name, several separated by commas, or "all".
 template <typename Value>
@@ -177,7 +121,7 @@ std::vector<Value> read_names(std::string_view option, const std::string& text,
   return values;
 }
 
-std::vector<bool> read_placements(const CollectiveInfo& collective, const Texts& texts) {
+std::vector<bool> read_placements(const CollectiveInfo& collective, const OptionTexts& texts) {
   if (texts.in_place && texts.placement) throw UsageError("--in-place and --placement: give one of the two");
   if (texts.in_place || texts.placement == "in") return {true};
   if (texts.placement == "out") return {false};
@@ -188,7 +132,7 @@ std::vector<bool> read_placements(const CollectiveInfo& collective, const Texts&
 
 // ---- Everything ----
 
-void read_measurement(const Texts& texts, Options& options) {
+void read_measurement(const OptionTexts& texts, Options& options) {
   constexpr uint64_t kMostIterations = 100'000'000;
   if (texts.iterations) {
     options.iterations = static_cast<int64_t>(whole_number("--iters", *texts.iterations, 1, kMostIterations));
@@ -220,7 +164,7 @@ constexpr uint64_t kMostChain = 10'000;
 constexpr int64_t kDefaultChain = 20;
 
 /// --chain K with K above 1 is --mode chain.
-void read_mode(const Texts& texts, Options& options) {
+void read_mode(const OptionTexts& texts, Options& options) {
   if (texts.chain) options.chain = static_cast<int64_t>(whole_number("--chain", *texts.chain, 1, kMostChain));
   if (!texts.mode) return;
   if (*texts.mode == "chain") {
@@ -233,7 +177,7 @@ void read_mode(const Texts& texts, Options& options) {
   }
 }
 
-void read_duration(const Texts& texts, Options& options) {
+void read_duration(const OptionTexts& texts, Options& options) {
   if (!texts.duration) return;
   constexpr uint64_t kLeastNs = 1'000'000'000;
   constexpr uint64_t kDayNs = 86'400 * kLeastNs;
@@ -246,13 +190,13 @@ void read_duration(const Texts& texts, Options& options) {
   options.windows = true;
 }
 
-void read_rate(const Texts& texts, Options& options) {
+void read_rate(const OptionTexts& texts, Options& options) {
   if (!texts.rate) return;
   options.rate = positive_number("--rate", *texts.rate, 10e6, "calls in a second, above 0, up to 10000000");
   if (options.chain > 1) throw UsageError("--rate: one call at each time; not with a chain");
 }
 
-void read_skew(const Texts& texts, Options& options) {
+void read_skew(const OptionTexts& texts, Options& options) {
   if (!texts.skew) return;
   constexpr double kMostUs = 10e6;
   const std::vector<std::string> parts = split(*texts.skew, ':');
@@ -265,7 +209,7 @@ void read_skew(const Texts& texts, Options& options) {
   options.late_rank = late;
 }
 
-void read_noise(const Texts& texts, Options& options) {
+void read_noise(const OptionTexts& texts, Options& options) {
   if (!texts.noise) return;
   const std::vector<std::string> parts = split(*texts.noise, ':');
   if (parts.size() > 2) bad_value("--noise", *texts.noise, "CORE or CORE:PERCENT, such as 1 or 1:50");
@@ -275,7 +219,7 @@ void read_noise(const Texts& texts, Options& options) {
   options.noise = noise;
 }
 
-void read_aggressor(const CollectiveInfo& collective, const Texts& texts, Options& options) {
+void read_aggressor(const CollectiveInfo& collective, const OptionTexts& texts, Options& options) {
   if (!texts.aggressor) return;
   constexpr uint64_t kMostBytes = uint64_t{1} << 30;
   const std::vector<std::string> parts = split(*texts.aggressor, ':');
@@ -291,7 +235,7 @@ void read_aggressor(const CollectiveInfo& collective, const Texts& texts, Option
   options.aggressor = aggressor;
 }
 
-void read_plants(const Texts& texts, Options& options) {
+void read_plants(const OptionTexts& texts, Options& options) {
   if (texts.plant_error) {
     options.plant_error = read_names<Plant>("--plant-error", *texts.plant_error, kPlants, {}).front();
   }
@@ -305,7 +249,7 @@ void read_plants(const Texts& texts, Options& options) {
 }
 
 /// Options that mean nothing on host memory.
-void refuse_device_options(const Texts& texts) {
+void refuse_device_options(const OptionTexts& texts) {
   const std::pair<const char*, bool> given[] = {
       {"--ranks-per-gpu", texts.ranks_per_gpu.has_value()},
       {"--devices", texts.devices.has_value()},
@@ -322,7 +266,7 @@ void refuse_device_options(const Texts& texts) {
 }
 
 /// Options of measurements that exist on host memory alone.
-void refuse_host_options(const Texts& texts) {
+void refuse_host_options(const OptionTexts& texts) {
   const std::pair<const char*, bool> given[] = {
       {"--rate", texts.rate.has_value()},
       {"--duration", texts.duration.has_value()},
@@ -337,7 +281,7 @@ void refuse_host_options(const Texts& texts) {
   }
 }
 
-DeviceOptions read_device_options(const Texts& texts) {
+DeviceOptions read_device_options(const OptionTexts& texts) {
   DeviceOptions options;
   refuse_host_options(texts);
   if (texts.local_ranks)
@@ -372,7 +316,7 @@ DeviceOptions read_device_options(const Texts& texts) {
   return options;
 }
 
-void read_output(const Texts& texts, Options& options) {
+void read_output(const OptionTexts& texts, Options& options) {
   options.json = texts.json.value_or("");
   options.raw = texts.raw.value_or("");
   options.wide = texts.wide;
@@ -382,7 +326,7 @@ void read_output(const Texts& texts, Options& options) {
     throw UsageError("--raw: --nccl-sweep keeps the best of several runs, which have no samples in common");
 }
 
-Options read_options(const CollectiveInfo& collective, const Texts& texts) {
+Options read_options(const CollectiveInfo& collective, const OptionTexts& texts) {
   Options options;
   options.sizes = read_sizes(texts);
   read_measurement(texts, options);
@@ -422,155 +366,6 @@ Options read_options(const CollectiveInfo& collective, const Texts& texts) {
   return options;
 }
 
-void declare_what(CLI::App& app, const CollectiveInfo& collective, Texts& texts) {
-  const std::string what = "What to measure";
-  app.add_option("-b,--minbytes", texts.min_bytes, "Smallest message, such as 8, 64K or 128M (default 8)")
-      ->type_name("SIZE")
-      ->group(what);
-  app.add_option("-e,--maxbytes", texts.max_bytes, "Largest message (default 32M)")
-      ->type_name("SIZE")
-      ->group(what);
-  app.add_option("-f,--stepfactor", texts.step_factor, "Each message is so many times the last (default 4)")
-      ->type_name("N")
-      ->group(what);
-  app.add_option("-i,--stepbytes", texts.step_bytes, "Or so many bytes more than the last")
-      ->type_name("SIZE")
-      ->group(what);
-  app.add_option("-d,--datatype", texts.datatype,
-                 "Element types, separated by commas, or all (default float32): " +
-                     names_of<tutti_datatype_t>(kDatatypes))
-      ->type_name("TYPE,...")
-      ->group(what);
-  if (collective.has_op()) {
-    app.add_option("-o,--op", texts.op,
-                   "Operators, separated by commas, or all (default sum): " + names_of<tutti_op_t>(kOps))
-        ->type_name("OP,...")
-        ->group(what);
-  }
-  if (collective.has_root()) {
-    app.add_option("-r,--root", texts.root, "The rank that sends, or all for each in turn (default 0)")
-        ->type_name("RANK")
-        ->group(what);
-  }
-  app.add_option("--placement", texts.placement,
-                 fmt::format("in: one buffer is sent and received; out: two buffers; both (default {})",
-                             collective.in_place_by_default ? "in" : "out"))
-      ->type_name("PLACE")
-      ->group(what);
-  app.add_flag("--in-place", texts.in_place, "The same as --placement in")->group(what);
-  app.add_option("--algorithm", texts.algorithm, "Use this algorithm (see tutti-info) at every size")
-      ->type_name("NAME")
-      ->group(what);
-}
-
-void declare_how(CLI::App& app, Texts& texts) {
-  const std::string how = "How to measure";
-  app.add_option("-n,--iters", texts.iterations,
-                 "Timed iterations per row (default: as many as fit into --seconds, at least 20)")
-      ->type_name("N")
-      ->group(how);
-  app.add_option("-w,--warmup_iters,--warmup-iters", texts.warmup,
-                 "Iterations before them (default: as many as fit into a tenth of --seconds, at least 5)")
-      ->type_name("N")
-      ->group(how);
-  app.add_option("--seconds", texts.seconds, "Time for the iterations of a row (default 0.5)")
-      ->type_name("SECONDS")
-      ->group(how);
-  app.add_option("--duration", texts.duration,
-                 "Or a long run: so much for each row, such as 10s or 10m, with percentiles of its windows")
-      ->type_name("TIME")
-      ->group(how);
-  app.add_option(
-         "--mode", texts.mode,
-         "isolated: a sample is one call, after a barrier (default); chain: the mean of calls that follow "
-         "each other")
-      ->type_name("MODE")
-      ->group(how);
-  app.add_option("--chain", texts.chain, "Calls in a chain (default 20); above 1 it means --mode chain")
-      ->type_name("K")
-      ->group(how);
-  app.add_option("--rate", texts.rate,
-                 "Call at fixed times, so often in a second, and time each call from when it was due")
-      ->type_name("CALLS")
-      ->group(how);
-  app.add_flag("--limits", texts.limits,
-               "Measure cache-line latency and copy bandwidth too, and how near each row comes to them")
-      ->group(how);
-  app.add_option(
-         "-c,--check", texts.checks,
-         "Iterations whose whole result is verified, before the timed ones; 0: verify nothing (default 5)")
-      ->group(how);
-  app.add_option("--timeout", texts.timeout, "Limit of one operation, such as 30s (default: TUTTI_TIMEOUT)")
-      ->type_name("TIME")
-      ->group(how);
-}
-
-void declare_provoke(CLI::App& app, Texts& texts) {
-  const std::string provoke = "Provoke it";
-  app.add_option("--skew", texts.skew,
-                 "This rank comes so many microseconds late, in every PERIOD-th iteration (default 1)")
-      ->type_name("RANK:US[:PERIOD]")
-      ->group(provoke);
-  app.add_option("--noise", texts.noise,
-                 "Keep a core of the first rank's node busy, for so many percent of the time (default 100)")
-      ->type_name("CORE[:PERCENT]")
-      ->group(provoke);
-  app.add_option(
-         "--aggressor", texts.aggressor,
-         "A second communicator of the same ranks calls a collective meanwhile (default: the other one)")
-      ->type_name("[COLLECTIVE:]SIZE")
-      ->group(provoke);
-}
-
-void declare_device(CLI::App& app, Texts& texts) {
-  const std::string device = "Device memory (CUDA)";
-  app.add_option("--memory", texts.memory, "Where the buffers lie: host (default) or device")
-      ->type_name("MEMORY")
-      ->group(device);
-  app.add_option("--ranks-per-gpu", texts.ranks_per_gpu,
-                 "Ranks on each device, all in this process, driven by one thread (default 2)")
-      ->type_name("N")
-      ->group(device);
-  app.add_option("--devices", texts.devices, "Devices, separated by commas (default 0)")
-      ->type_name("LIST")
-      ->group(device);
-  app.add_flag("--graph", texts.graph, "Capture the calls into a CUDA graph and time its replays")
-      ->group(device);
-  app.add_flag("--one-stream", texts.one_stream, "One stream for all ranks instead of one each")
-      ->group(device);
-  app.add_flag("--registered", texts.registered, "Buffers of tutti_mem_alloc instead of cuMemAlloc")
-      ->group(device);
-  app.add_option("--nccl", texts.nccl, "The NCCL of --baseline nccl (default libnccl.so.2)")
-      ->type_name("PATH")
-      ->group(device);
-  app.add_flag("--nccl-sweep", texts.nccl_sweep,
-               "Run once with each algorithm and protocol of NCCL, and keep its best for each row")
-      ->group(device);
-}
-
-void declare_run(CLI::App& app, Texts& texts) {
-  const std::string run = "Ranks and output";
-  app.add_option("--np", texts.local_ranks, "Start so many local ranks (default 2; not under mpirun)")
-      ->type_name("N")
-      ->group(run);
-  app.add_option("--baseline", texts.baseline,
-                 "Measure another library beside Tutti: mpi (under mpirun) or nccl (on device memory)")
-      ->type_name("LIBRARY")
-      ->group(run);
-  app.add_option("--json", texts.json, "Also write the results to this file, schema tutti-bench/1")
-      ->type_name("FILE")
-      ->group(run);
-  app.add_option("--raw", texts.raw,
-                 "Also write every sample to this file, as JSON Lines, each row as soon as it is measured")
-      ->type_name("FILE")
-      ->group(run);
-  app.add_flag("--wide", texts.wide, "More columns in the table: skew, service, culprit, CPU cost, bound")
-      ->group(run);
-  app.add_option("--plant-error", texts.plant_error)->group("");
-  app.add_option("--plant-death", texts.plant_death)->group("");
-  app.add_option("--plant-slowdown", texts.plant_slowdown)->group("");
-}
-
 std::string footer(const CollectiveInfo& collective) {
   return fmt::format(
       "\nTimes are in microseconds. Each iteration's time is the maximum over the ranks of (exit - own "
@@ -598,17 +393,13 @@ std::string library_version() {
 }
 
 ParsedOptions parse_options(const CollectiveInfo& collective, std::vector<std::string> arguments) {
-  Texts texts;
+  OptionTexts texts;
   CLI::App app{collective.summary, collective.program};
   app.set_version_flag("--version",
                        [&] { return fmt::format("{} (tutti {})", collective.program, library_version()); });
   app.get_formatter()->column_width(34);
   app.footer(footer(collective));
-  declare_what(app, collective, texts);
-  declare_how(app, texts);
-  declare_provoke(app, texts);
-  declare_device(app, texts);
-  declare_run(app, texts);
+  declare_options(app, collective, texts);
 
   ParsedOptions result;
   const auto usage_error = [&](const std::string& message) {
