@@ -8,6 +8,7 @@
 #endif
 
 #include <cmath>
+#include <mutex>
 
 namespace tutti {
 namespace clock_detail {
@@ -28,21 +29,43 @@ bool processor_ticks_are_constant() {
 #endif
 }
 
+__extension__ using Wide = unsigned __int128;
+
+/// What disturb_ticks() has made of the counter; written before the source says so.
+struct DisturbedCounter {
+  bool of_processor = false;
+  uint64_t offset = 0;  // ticks
+  uint64_t drift_ppm = 0;
+};
+DisturbedCounter disturbed_counter;
+
+uint64_t disturbed_ticks() {
+  constexpr uint64_t kMillion = 1'000'000;
+  const uint64_t raw = disturbed_counter.of_processor ? processor_ticks() : now_ns();
+  return raw + static_cast<uint64_t>(Wide{raw} * disturbed_counter.drift_ppm / kMillion) +
+         disturbed_counter.offset;
+}
+
 }  // namespace
 
 uint64_t ticks_slow() {
-  // Threads that race here decide the same.
-  if (tick_source.load(std::memory_order_relaxed) == TickSource::undecided) {
-    tick_source.store(processor_ticks_are_constant() ? TickSource::processor : TickSource::monotonic_clock,
-                      std::memory_order_relaxed);
+  // Threads that race here decide the same, and none undoes disturb_ticks().
+  if (TickSource source = tick_source.load(std::memory_order_relaxed); source == TickSource::undecided) {
+    tick_source.compare_exchange_strong(
+        source, processor_ticks_are_constant() ? TickSource::processor : TickSource::monotonic_clock,
+        std::memory_order_relaxed);
   }
-  const bool processor = tick_source.load(std::memory_order_relaxed) == TickSource::processor;
-  return processor ? processor_ticks() : now_ns();
+  switch (tick_source.load(std::memory_order_acquire)) {
+    case TickSource::processor:
+      return processor_ticks();
+    case TickSource::disturbed:
+      return disturbed_ticks();
+    default:
+      return now_ns();
+  }
 }
 
 namespace {
-
-__extension__ using Wide = unsigned __int128;
 
 /// Fixed point: value · factor / 2³². The factor's rounding error is below 1e-8 for counters of 25 MHz to 10 GHz.
 constexpr int kFractionBits = 32;
@@ -116,6 +139,18 @@ uint64_t ns_to_ticks(uint64_t nanoseconds) {
 
 void calibrate_ticks() {
   clock_detail::tick_scale();
+}
+
+void disturb_ticks(uint64_t offset_ns, uint64_t drift_ppm) {
+  static std::once_flag once;
+  std::call_once(once, [&] {
+    using namespace clock_detail;
+    calibrate_ticks();  // the rate that it had before
+    disturbed_counter = {.of_processor = tick_source.load(std::memory_order_relaxed) == TickSource::processor,
+                         .offset = ns_to_ticks(offset_ns),
+                         .drift_ppm = drift_ppm};
+    tick_source.store(TickSource::disturbed, std::memory_order_release);
+  });
 }
 
 }  // namespace tutti

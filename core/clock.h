@@ -28,7 +28,7 @@ inline uint64_t now_ns() {
 
 namespace clock_detail {
 
-enum class TickSource : uint8_t { undecided = 0, processor = 1, monotonic_clock = 2 };
+enum class TickSource : uint8_t { undecided = 0, processor = 1, monotonic_clock = 2, disturbed = 3 };
 extern std::atomic<TickSource> tick_source;
 
 inline uint64_t processor_ticks() {
@@ -63,5 +63,10 @@ uint64_t ns_to_ticks(uint64_t nanoseconds);
 
 /// Measures the rate of the ticks unless that has been done.
 void calibrate_ticks();
+
+/// For tests of what compares clocks of several hosts: from now on ticks() of this process is ahead by `offset_ns`, and runs faster by
+/// `drift_ppm` than its calibrated rate says. It depends on nothing else, so processes that say the same still share a counter.
+/// Once per process: later calls change nothing.
+void disturb_ticks(uint64_t offset_ns, uint64_t drift_ppm);
 
 }  // namespace tutti

@@ -188,6 +188,20 @@ constexpr std::array<VariableSpec, kVariables> kSpecs{{
      .help = "Name of the node this rank is on: ranks share memory exactly when they have the same one. "
              "Default: made from the host, "
              "its boot and its namespaces. Different names on one machine emulate several nodes."},
+    {.variable = Variable::clock_offset,
+     .name = "TUTTI_CLOCK_OFFSET",
+     .type = VariableType::duration,
+     .high = kDay,
+     .fallback = "0",
+     .help =
+         "For testing: by how much the counter for stamps is ahead in this process. Must be the same on all "
+         "ranks of a node; with `TUTTI_NODE_ID` it emulates nodes whose clocks differ."},
+    {.variable = Variable::clock_drift,
+     .name = "TUTTI_CLOCK_DRIFT",
+     .type = VariableType::integer,
+     .high = 400,
+     .fallback = "0",
+     .help = "For testing: by how many parts per million that counter runs too fast."},
     {.variable = Variable::ucx_put,
      .name = "TUTTI_UCX_PUT",
      .type = VariableType::choice,

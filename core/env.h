@@ -39,6 +39,8 @@ enum class Variable : uint8_t {
   ifname,
   port_range,
   node_id,
+  clock_offset,
+  clock_drift,
   ucx_put,
   cuda_library,
   device,

@@ -11,6 +11,26 @@ def microseconds(histogram, quantile):
     return f"{histogram[quantile] / 1000:10.1f}" if histogram.get("count") else f"{'-':>10}"
 
 
+def print_worst(ranks):
+    worst = max(ranks, key=lambda rank: rank["late_ns"])
+    if not worst["times_last"]:
+        return
+    uncertain = f" (uncertain by {worst['uncertainty_mean_ns'] / 1000:.1f} us)" if "uncertainty_mean_ns" in worst else ""
+    print(f"rank {worst['rank']} cost most: the last to arrive in {worst['share_last']:.0%} of operations, "
+          f"{worst['mean_late_ns'] / 1000:.1f} us after the rank before it{uncertain}, {worst['max_late_ns'] / 1000:.1f} us at worst")
+
+
+def print_job(job):
+    """Rank 0 of several nodes: all ranks, compared by clocks that are known so well and no better."""
+    print(f"\nall ranks of all nodes: {job['derived']} operations compared")
+    print(f"{'collective':<12}{'up to bytes':>12}{'skew p99':>12}{'service p99':>14}{'uncertain by':>15}   (us)")
+    for kind in job["kinds"]:
+        most = kind.get("bytes_to", "any")
+        print(f"{kind['collective']:<12}{'more' if most is None else most:>12}{microseconds(kind['skew'], 'p99_ns'):>12}"
+              f"{microseconds(kind['service'], 'p99_ns'):>14}{microseconds(kind['skew'], 'uncertainty_mean_ns'):>15}")
+    print_worst(job["ranks"])
+
+
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         stats = json.load(file)
@@ -22,10 +42,9 @@ def main():
         most = kind.get("bytes_to", "any")
         print(f"{kind['collective']:<12}{'more' if most is None else most:>12}{columns[0]:>14}{columns[1]:>12}{columns[2]:>14}")
 
-    worst = max(stats["ranks"], key=lambda rank: rank["late_ns"])
-    if worst["times_last"]:
-        print(f"rank {worst['rank']} cost most: the last to arrive in {worst['share_last']:.0%} of operations, "
-              f"{worst['mean_late_ns'] / 1000:.1f} us after the rank before it, {worst['max_late_ns'] / 1000:.1f} us at worst")
+    print_worst(stats["ranks"])
+    if "job" in stats:
+        print_job(stats["job"])
 
 
 if __name__ == "__main__":

@@ -251,6 +251,9 @@ tutti::Settings settings_from(const tutti_comm_config_t* config) {
   if (known.algorithm != nullptr) overrides.algorithm = known.algorithm;
   const tutti::Environment& environment = tutti::Environment::process();
   if (environment.is_set(tutti::Variable::stats)) tutti::handles::write_statistics_at_exit();
+  const uint64_t clock_offset = environment.duration_ns(tutti::Variable::clock_offset);
+  const uint64_t clock_drift = environment.integer(tutti::Variable::clock_drift);
+  if (clock_offset != 0 || clock_drift != 0) tutti::disturb_ticks(clock_offset, clock_drift);
   static const bool warned = [&] {
     for (const std::string& warning : environment.warnings()) tutti::log(tutti::Level::warn, "{}", warning);
     return true;

@@ -216,6 +216,7 @@ class ControlTree final : public Control {
   void spread(Result code, const std::string& text) override { service().spread(code, text); }
   PeerState state(int rank) const override { return service().state(rank); }
   SurveyResult survey(uint64_t limit_ns) override { return service().survey(limit_ns); }
+  void ask_stamps() override { service().ask_stamps(); }
 
   uint64_t bytes() const override {
     uint64_t sum = joined_.bytes;

@@ -16,6 +16,8 @@
 #include <vector>
 
 #include "core/error.h"
+#include "runtime/bootstrap/clock_map.h"
+#include "runtime/bootstrap/stamp_batch.h"
 #include "runtime/bootstrap/unique_id.h"
 
 namespace tutti {
@@ -43,6 +45,13 @@ struct RankStatus {
 struct ControlEvents {
   std::function<void(Result, int rank, const std::string& text)> failed;  // the first error of another rank
   std::function<RankStatus()> status;
+
+  // Statistics between nodes; where all of them are empty, the tree keeps no clock.
+  std::vector<int> nodes;  // by rank: ranks of one node share a counter
+  /// Adds what this node has to tell of its operations to `batches`; the map is from stamp_clock_ns() to that of rank 0. On one rank of
+  /// each node. Returns after how many ns it wants to be asked again.
+  std::function<uint64_t(const ClockMap& to_root, std::vector<StampBatch>& batches)> stamps;
+  std::function<void(const StampBatch&)> heard_stamps;  // rank 0: of any node, its own too
 };
 
 enum class PeerState : uint8_t {
@@ -82,6 +91,8 @@ class Control {
   virtual PeerState state(int rank) const = 0;
   /// Asks all ranks where they stand, waiting `limit_ns` at most.
   virtual SurveyResult survey(uint64_t limit_ns) = 0;
+  /// Rank 0: asks all nodes for the stamps they have; does not wait for them.
+  virtual void ask_stamps() = 0;
   /// Bytes that this rank has sent and received over control connections.
   virtual uint64_t bytes() const = 0;
 };

@@ -22,6 +22,11 @@ namespace {
 
 constexpr uint64_t kPartingNs = 1'000'000'000;
 
+bool shares_parents_counter(int rank, const std::vector<int>& nodes) {
+  if (rank == 0 || nodes.empty()) return false;
+  return nodes[static_cast<size_t>(rank)] == nodes[static_cast<size_t>(parent_of(rank))];
+}
+
 }  // namespace
 
 ControlService::ControlService(int rank, int size, std::vector<Link> links, ControlEvents events,
@@ -32,11 +37,13 @@ ControlService::ControlService(int rank, int size, std::vector<Link> links, Cont
       process_(getpid()),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       states_(static_cast<size_t>(size)),
-      events_(std::move(events)) {
+      events_(std::move(events)),
+      clock_(rank == 0, shares_parents_counter(rank, events_.nodes)) {
   if (!wake_) raise_errno(errno, "an eventfd for the control thread");
   const uint64_t now = now_ns();
   for (Link& link : links) peers_.push_back({std::move(link), now});
   next_beat_ns_ = now + kHeartbeatNs;
+  if (events_.stamps) next_stamps_ns_ = now;
 }
 
 void ControlService::start(const std::shared_ptr<ControlService>& service) {
@@ -59,6 +66,15 @@ void ControlService::spread(Result code, const std::string& text) {
   {
     const std::lock_guard lock(mutex_);
     commands_.errors.emplace_back(code, text);
+  }
+  wake();
+}
+
+void ControlService::ask_stamps() {
+  if (process_ != getpid()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    commands_.stamps = true;
   }
   wake();
 }
@@ -132,6 +148,8 @@ void ControlService::run() {
     serve_commands();
     remove_ended();
     if (now_ns() >= next_beat_ns_) beat();
+    if (keeps_clock() && now_ns() >= clock_.next_ns()) ask_parent(clock_.begin(now_ns()));
+    if (now_ns() >= next_stamps_ns_) tell_stamps();
     count_bytes();
   }
   std::vector<Link> links;
@@ -143,7 +161,9 @@ void ControlService::wait() {
   std::vector<pollfd> entries = {{wake_.get(), POLLIN, 0}};
   for (const Peer& peer : peers_) entries.push_back({peer.link.fd(), peer.link.events(), 0});
   const uint64_t now = now_ns();
-  const uint64_t pause = next_beat_ns_ > now ? next_beat_ns_ - now : 0;
+  uint64_t next = std::min(next_beat_ns_, next_stamps_ns_);
+  if (keeps_clock()) next = std::min(next, clock_.next_ns());
+  const uint64_t pause = next > now ? next - now : 0;
   if (poll(entries.data(), entries.size(), static_cast<int>(pause / 1'000'000 + 1)) <= 0) return;
   for (size_t i = 0; i < peers_.size(); ++i) {
     if (entries[i + 1].revents != 0) listen_to(i);
@@ -165,9 +185,14 @@ void ControlService::serve_commands() {
     flood(-1, FrameType::spread_error, rank_, write_error(code, text));
   }
   if (commands.survey) start_survey();
+  if (commands.stamps) ask_children_for_stamps();
   if (!commands.close || closing_) return;
+  if (events_.stamps) tell_stamps();
+  next_stamps_ns_ = UINT64_MAX;
   closing_ = true;
+  const std::vector<int> nodes = std::move(events_.nodes);  // children still want to know the time
   events_ = {};
+  events_.nodes = nodes;
   states_[static_cast<size_t>(rank_)].store(static_cast<uint8_t>(PeerState::closed),
                                             std::memory_order_release);
   flood(-1, FrameType::gone, rank_, write_gone(PeerState::closed));
@@ -225,6 +250,18 @@ void ControlService::handle(int from, const Frame& frame) {
       hear_answer(frame);
       return;
     case FrameType::heartbeat:
+      return;
+    case FrameType::time_query:
+      hear_time_query(from, frame);
+      return;
+    case FrameType::time_answer:
+      hear_time_answer(from, frame);
+      return;
+    case FrameType::stamps:
+      pass_on_stamps(from, frame);
+      return;
+    case FrameType::ask_stamps:
+      if (is_parent(from, rank_)) ask_children_for_stamps();
       return;
     default:
       log(Level::debug, "control: {} sent a frame of type {} that does not belong here", name(from),
@@ -300,6 +337,72 @@ void ControlService::add_answer(const RankStatus& status) {
   if (!surveying_ || known) return;
   found_.answers.push_back(status);
   changed_.notify_all();
+}
+
+// ---- clock and stamps
+
+Link* ControlService::link_to(int rank) {
+  const auto found =
+      std::find_if(peers_.begin(), peers_.end(), [&](const Peer& p) { return p.link.rank() == rank; });
+  return found == peers_.end() ? nullptr : &found->link;
+}
+
+void ControlService::ask_parent(const std::string& query) {
+  Link* parent = link_to(parent_of(rank_));
+  // A query that waits here for others to be sent would measure that.
+  if (parent != nullptr && parent->unsent() == 0) parent->send(FrameType::time_query, rank_, query);
+}
+
+void ControlService::hear_time_query(int from, const Frame& frame) {
+  const std::optional<std::array<uint64_t, 2>> sent = read_numbers(frame.payload);
+  Link* child = link_to(from);
+  if (!sent || child == nullptr || !keeps_clock() || !is_parent(rank_, from)) return;
+  if (child->unsent() == 0)
+    child->send(FrameType::time_answer, rank_, write_time_answer(clock_.answer((*sent)[0])));
+}
+
+void ControlService::hear_time_answer(int from, const Frame& frame) {
+  const std::optional<TimeAnswer> answer = read_time_answer(frame.payload);
+  if (!answer || !keeps_clock() || !is_parent(from, rank_)) return;
+  const bool knew = clock_.to_root().has_value();
+  if (const std::optional<std::string> query = clock_.hear(*answer)) ask_parent(*query);
+  if (!knew && events_.stamps) tell_stamps();
+}
+
+/// What this node's ranks did, as far as the time of rank 0 is known by now.
+void ControlService::tell_stamps() {
+  const std::optional<ClockMap> to_root = clock_.to_root();
+  next_stamps_ns_ = UINT64_MAX;
+  if (!to_root || !events_.stamps) return;
+  std::vector<StampBatch> batches;
+  next_stamps_ns_ = now_ns() + events_.stamps(*to_root, batches);
+  for (const StampBatch& batch : batches) {
+    if (rank_ == 0) {
+      if (events_.heard_stamps) events_.heard_stamps(batch);
+    } else if (Link* parent = link_to(parent_of(rank_));
+               parent != nullptr && parent->unsent() <= kMostUnsent) {
+      parent->send(FrameType::stamps, rank_, write_stamps(batch));
+    }
+  }
+}
+
+void ControlService::pass_on_stamps(int from, const Frame& frame) {
+  if (!is_parent(rank_, from)) return;
+  if (rank_ == 0) {
+    const std::optional<StampBatch> batch = read_stamps(frame.payload);
+    if (batch && events_.heard_stamps) events_.heard_stamps(*batch);
+    return;
+  }
+  Link* parent = link_to(parent_of(rank_));
+  if (parent != nullptr && parent->unsent() <= kMostUnsent)
+    parent->send(FrameType::stamps, frame.header.rank, frame.payload);
+}
+
+void ControlService::ask_children_for_stamps() {
+  for (Peer& peer : peers_) {
+    if (is_parent(rank_, peer.link.rank())) peer.link.send(FrameType::ask_stamps, rank_);
+  }
+  if (events_.stamps) tell_stamps();
 }
 
 void ControlService::flood(int except, FrameType type, int rank, const std::string& payload) {

@@ -10,6 +10,10 @@
 // what it needs, until all ranks are gone, or all neighbours have been for kLingerNs; at the end of the process it just ends. It
 // calls no event any more: close() waits until an event in progress has returned, and for nothing else.
 //
+// Clock and stamps, where there are several nodes. They use the tree alone: a rank asks its parent for the time (control_clock.h), a rank
+// of each node sends what its ranks did in batches to its parent, which passes them on to rank 0. Batches are left out where too much
+// waits to be sent already, and lost where a rank on the way has ended: rank 0 counts what it has not heard of.
+//
 // Each second every connection carries a heartbeat, so that a network that drops idle connections does not, and so that one that
 // has become silent is seen: that is logged, and never taken for an end.
 #pragma once
@@ -28,6 +32,7 @@
 
 #include "core/descriptor.h"
 #include "runtime/bootstrap/control.h"
+#include "runtime/bootstrap/control_clock.h"
 #include "runtime/bootstrap/control_link.h"
 
 namespace tutti {
@@ -44,6 +49,7 @@ class ControlService {
   void spread(Result code, const std::string& text);
   PeerState state(int rank) const;
   SurveyResult survey(uint64_t limit_ns);
+  void ask_stamps();
   uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
   /// No event is called after this. Not from within an event.
   void close();
@@ -66,6 +72,7 @@ class ControlService {
   struct Commands {
     std::vector<std::pair<Result, std::string>> errors;
     bool survey = false;
+    bool stamps = false;
     bool close = false;
   };
 
@@ -81,6 +88,14 @@ class ControlService {
   void hear_answer(const Frame& frame);
   void hear_gone(int from, int rank, PeerState state);
   void add_answer(const RankStatus& status);
+  bool keeps_clock() const { return !events_.nodes.empty(); }
+  Link* link_to(int rank);
+  void ask_parent(const std::string& query);
+  void hear_time_query(int from, const Frame& frame);
+  void hear_time_answer(int from, const Frame& frame);
+  void tell_stamps();
+  void pass_on_stamps(int from, const Frame& frame);
+  void ask_children_for_stamps();
   void flood(int except, FrameType type, int rank, const std::string& payload);
   void remove_ended();
   void beat();
@@ -105,6 +120,8 @@ class ControlService {
   std::map<int, Route> routes_;
   uint64_t closed_bytes_ = 0;
   uint64_t next_beat_ns_ = 0;
+  ControlClock clock_;
+  uint64_t next_stamps_ns_ = UINT64_MAX;
   uint64_t alone_since_ns_ = 0;  // since when all neighbours are gone; 0: they are not
   bool error_passed_on_ = false;
   bool failed_called_ = false;

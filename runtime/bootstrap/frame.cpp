@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 namespace tutti {
@@ -76,7 +77,7 @@ class Reader {
 };
 
 bool exists(FrameType type) {
-  return type >= FrameType::hello && type <= FrameType::answer;
+  return type >= FrameType::hello && type <= FrameType::ask_stamps;
 }
 
 }  // namespace
@@ -107,6 +108,13 @@ size_t most_payload(FrameType type) {
       return 4;
     case FrameType::answer:
       return 4 + 4 + 4 + 8 + 8;
+    case FrameType::time_query:
+      return 8;
+    case FrameType::time_answer:
+      return TimeAnswer::kBytes + TimeAnswer::kMapBytes;
+    case FrameType::stamps:
+      return StampBatch::kHeadBytes + StampBatch::kMost * EpochSummary::kBytes;
+    case FrameType::ask_stamps:
     case FrameType::show_digest:
     case FrameType::ready:
     case FrameType::go:
@@ -307,6 +315,84 @@ std::optional<Answer> read_answer(std::string_view payload) {
   answer.status.since_waiting_ns = reader.number<uint64_t>();
   if (!reader.complete()) return std::nullopt;
   return answer;
+}
+
+std::string write_time_answer(const TimeAnswer& answer) {
+  Writer writer;
+  writer.number(answer.sent).number(answer.time).number(answer.scale);
+  if (const std::optional<ClockMap>& map = answer.to_root) {
+    writer.number(map->from)
+        .number(map->to)
+        .number(std::bit_cast<uint64_t>(map->drift))
+        .number(map->error_ns)
+        .number(std::bit_cast<uint64_t>(map->growth))
+        .number(map->begin)
+        .number(map->end);
+  }
+  return writer.take();
+}
+
+std::optional<TimeAnswer> read_time_answer(std::string_view payload) {
+  Reader reader(payload);
+  TimeAnswer answer;
+  answer.sent = reader.number<uint64_t>();
+  answer.time = reader.number<uint64_t>();
+  answer.scale = reader.number<uint64_t>();
+  if (payload.size() > TimeAnswer::kBytes) {
+    ClockMap& map = answer.to_root.emplace();
+    map.from = reader.number<uint64_t>();
+    map.to = reader.number<uint64_t>();
+    map.drift = std::bit_cast<double>(reader.number<uint64_t>());
+    map.error_ns = reader.number<uint64_t>();
+    map.growth = std::bit_cast<double>(reader.number<uint64_t>());
+    map.begin = reader.number<uint64_t>();
+    map.end = reader.number<uint64_t>();
+    if (!map.valid()) return std::nullopt;
+  }
+  if (!reader.complete() || answer.scale == 0) return std::nullopt;
+  return answer;
+}
+
+std::string write_stamps(const StampBatch& batch) {
+  Writer writer;
+  writer.number(batch.node).number(batch.error_ns).number(batch.lost).number(batch.through);
+  for (const EpochSummary& e : batch.epochs) {
+    writer.number(e.epoch)
+        .number(e.kind)
+        .number(e.culprit)
+        .number(e.first)
+        .number(e.before_last)
+        .number(e.last)
+        .number(e.last_exit);
+  }
+  return writer.take();
+}
+
+std::optional<StampBatch> read_stamps(std::string_view payload) {
+  if (payload.size() < StampBatch::kHeadBytes ||
+      (payload.size() - StampBatch::kHeadBytes) % EpochSummary::kBytes != 0)
+    return std::nullopt;
+  const size_t count = (payload.size() - StampBatch::kHeadBytes) / EpochSummary::kBytes;
+  if (count > StampBatch::kMost) return std::nullopt;
+  Reader reader(payload);
+  StampBatch batch;
+  batch.node = reader.number<int32_t>();
+  batch.error_ns = reader.number<uint64_t>();
+  batch.lost = reader.number<uint64_t>();
+  batch.through = reader.number<uint64_t>();
+  batch.epochs.resize(count);
+  for (EpochSummary& e : batch.epochs) {
+    e.epoch = reader.number<uint64_t>();
+    e.kind = reader.number<uint8_t>();
+    e.culprit = reader.number<int32_t>();
+    e.first = reader.number<uint64_t>();
+    e.before_last = reader.number<uint64_t>();
+    e.last = reader.number<uint64_t>();
+    e.last_exit = reader.number<uint64_t>();
+    if (e.first > e.before_last || e.before_last > e.last) return std::nullopt;
+  }
+  if (batch.node < 0) return std::nullopt;
+  return batch;
 }
 
 }  // namespace tutti

@@ -15,8 +15,10 @@
 #include <vector>
 
 #include "core/error.h"
+#include "runtime/bootstrap/clock_map.h"
 #include "runtime/bootstrap/control.h"
 #include "runtime/bootstrap/interfaces.h"
+#include "runtime/bootstrap/stamp_batch.h"
 
 namespace tutti {
 
@@ -40,6 +42,10 @@ enum class FrameType : uint16_t {
   gone = 17,          // a rank has closed or ended
   query = 18,         // a survey
   answer = 19,        // to a survey
+  time_query = 20,    // what do you know of the time? To the parent, all the time
+  time_answer = 21,   // the answer
+  stamps = 22,        // a node's arrivals and exits, on the way to rank 0
+  ask_stamps = 23,    // rank 0 wants them now
 };
 
 struct FrameHeader {
@@ -128,5 +134,21 @@ std::string write_query(uint32_t number);
 std::optional<uint32_t> read_query(std::string_view payload);
 std::string write_answer(const Answer& answer);
 std::optional<Answer> read_answer(std::string_view payload);
+
+/// What a parent says of the time. (A time query is one number: when it was sent.)
+struct TimeAnswer {
+  static constexpr size_t kBytes = 8 + 8 + 8;
+  static constexpr size_t kMapBytes = 7 * 8;
+  uint64_t sent = 0;                // as the query said
+  uint64_t time = 0;                // its stamp_clock_ns() when it answered
+  uint64_t scale = 0;               // ns per tick of its clock, times 2^32
+  std::optional<ClockMap> to_root;  // from its clock to that of rank 0, once it knows
+};
+std::string write_time_answer(const TimeAnswer& answer);
+std::optional<TimeAnswer> read_time_answer(std::string_view payload);
+
+/// At most StampBatch::kMost summaries.
+std::string write_stamps(const StampBatch& batch);
+std::optional<StampBatch> read_stamps(std::string_view payload);
 
 }  // namespace tutti

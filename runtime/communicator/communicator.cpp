@@ -52,6 +52,7 @@ Communicator::Communicator(std::unique_ptr<World> world, const Settings& setting
       interpreter_(endpoint_, kernels_),
       abort_(&world_->node->control().abort),
       statistics_(make_statistics(*world_, settings.epoch_start)),
+      job_statistics_(make_job_statistics(*world_, statistics_, settings.epoch_start)),
       slots_(world_->node->layout.slots_size),
       packets_(world_->node->layout.packets_size),
       epoch_(settings.epoch_start - 1),

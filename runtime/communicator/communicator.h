@@ -170,6 +170,7 @@ class Communicator {
   WaitLoop wait_loop_;
   AbortToken abort_;
   [[no_unique_address]] OperationStatistics statistics_;
+  [[no_unique_address]] JobStatistics job_statistics_;
 
   std::array<std::vector<Row>, kCollectives> tables_;
   std::array<std::vector<CachedPlan>, static_cast<size_t>(kCollectives) * plan::kAlgorithms>

@@ -337,6 +337,7 @@ void Communicator::serve_control() {
     if (endpoint_.sleepers->sleeping(world_->place())) Sleeper::wake(endpoint_.self().wake_descriptor);
   };
   events.status = [this] { return status(); };
+  serve_job_statistics(job_statistics_, *world_, events);
   world_->control->serve(std::move(events), world_->placement.rank_names());
 }
 

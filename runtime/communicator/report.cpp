@@ -52,11 +52,14 @@ std::string Communicator::describe() const {
 }
 
 std::string Communicator::statistics(const std::string& format) const {
-  return statistics_text(statistics_, *world_, format);
+  return statistics_text(statistics_, job_statistics_, *world_,
+                         finished_epoch_.load(std::memory_order_relaxed), format);
 }
 
 void Communicator::write_statistics() const noexcept {
-  if (!settings_.stats_file.empty()) tutti::write_statistics(statistics_, *world_, settings_.stats_file);
+  if (settings_.stats_file.empty()) return;
+  tutti::write_statistics(statistics_, job_statistics_, *world_,
+                          finished_epoch_.load(std::memory_order_relaxed), settings_.stats_file);
 }
 
 }  // namespace tutti

@@ -1,6 +1,6 @@
 // What one rank shares of its statistics with the ranks of its node: the annex of its window (transports/shm/window.h).
 //
-//   PartHeader | StampRecord[StampRing::kRecords] | LateLine[ranks] | ClassSlot[slots]
+//   PartHeader | StampRecord[StampRing::kRecords] | LateLine[ranks] | ClassSlot[slots] | ExportRecord[]
 //
 // Only the rank itself writes here, with plain stores; all ranks of the node read. Memory that is zero is a part in which nothing has
 // happened yet.
@@ -15,6 +15,7 @@
 
 #include "core/histogram.h"
 #include "core/sync.h"
+#include "runtime/statistics/export_ring.h"
 #include "runtime/statistics/kind.h"
 #include "runtime/statistics/stamps.h"
 
@@ -49,24 +50,31 @@ struct NodePart {
   LateLine* late = nullptr;  // by place
   ClassSlot* slots = nullptr;
   size_t slot_count = 0;
+  ExportRing exports;  // what it derived, for other nodes
 
   /// More than any program uses at a time; fewer where very many ranks share a node.
   static constexpr size_t slots_for(int ranks) { return ranks <= 128 ? 16 : 4; }
 
   static constexpr size_t bytes(int ranks) {
-    return late_offset() + late_bytes(ranks) + slots_for(ranks) * sizeof(ClassSlot);
+    return exports_offset(ranks) + ExportRing::records_for(ranks) * sizeof(ExportRecord);
   }
 
   static NodePart at(std::byte* base, int ranks) {
     return {reinterpret_cast<PartHeader*>(base),
             StampRing(reinterpret_cast<StampRecord*>(base + sizeof(PartHeader))),
             reinterpret_cast<LateLine*>(base + late_offset()),
-            reinterpret_cast<ClassSlot*>(base + late_offset() + late_bytes(ranks)), slots_for(ranks)};
+            reinterpret_cast<ClassSlot*>(base + late_offset() + late_bytes(ranks)),
+            slots_for(ranks),
+            ExportRing(reinterpret_cast<ExportRecord*>(base + exports_offset(ranks)),
+                       ExportRing::records_for(ranks))};
   }
 
  private:
   static constexpr size_t late_offset() {
     return sizeof(PartHeader) + StampRing::kRecords * sizeof(StampRecord);
+  }
+  static constexpr size_t exports_offset(int ranks) {
+    return late_offset() + late_bytes(ranks) + slots_for(ranks) * sizeof(ClassSlot);
   }
   static constexpr size_t late_bytes(int ranks) {
     return (static_cast<size_t>(ranks) * sizeof(LateLine) + kCacheLine - 1) / kCacheLine * kCacheLine;

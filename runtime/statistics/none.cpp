@@ -18,12 +18,20 @@ OperationStatistics make_statistics(const World& /*world*/, uint64_t /*first_epo
   return {};
 }
 
-std::string statistics_text(const OperationStatistics& /*statistics*/, const World& /*world*/,
-                            const std::string& /*format*/) {
+JobStatistics make_job_statistics(const World& /*world*/, const OperationStatistics& /*statistics*/,
+                                  uint64_t /*first_epoch*/) {
+  return {};
+}
+
+void serve_job_statistics(JobStatistics& /*job*/, const World& /*world*/, ControlEvents& /*events*/) {}
+
+std::string statistics_text(const OperationStatistics& /*statistics*/, const JobStatistics& /*job*/,
+                            const World& /*world*/, uint64_t /*finished*/, const std::string& /*format*/) {
   raise(Result::unsupported, "{}", kReason);
 }
 
-void write_statistics(const OperationStatistics& /*statistics*/, const World& /*world*/,
+void write_statistics(const OperationStatistics& /*statistics*/, const JobStatistics& /*job*/,
+                      const World& /*world*/, uint64_t /*finished*/,
                       const std::string& /*pattern*/) noexcept {}
 
 void check_statistics_file(const World& /*world*/, const std::string& pattern) {

@@ -25,11 +25,13 @@ constexpr int kFewestReads = 8;
 
 }  // namespace
 
-StatisticsRecorder::StatisticsRecorder(std::vector<NodePart> parts, int place, uint64_t first_epoch)
+StatisticsRecorder::StatisticsRecorder(std::vector<NodePart> parts, int place, uint64_t first_epoch,
+                                       bool exports)
     : parts_(std::move(parts)),
       own_(parts_[static_cast<size_t>(place)]),
       turns_(place, static_cast<int>(parts_.size())),
       place_(place),
+      exports_(exports),
       // With many ranks a block has many records, and still must be read before the ring has gone round.
       reads_(std::max(kFewestReads, static_cast<int>(parts_.size()) / 4)),
       ns_per_tick_(ticks_to_ns(uint64_t{1} << kFractionBits)),
@@ -38,8 +40,8 @@ StatisticsRecorder::StatisticsRecorder(std::vector<NodePart> parts, int place, u
       due_(Turns::end_of_block(position_) + kSlack),
       urgent_(position_ + kMostPutOff) {
   slots_.fill(kNoSlot);
-  // A rank alone has no skew.
-  if (parts_.size() == 1) due_ = urgent_ = UINT64_MAX;
+  // A rank alone has no skew, unless there are others elsewhere.
+  if (parts_.size() == 1 && !exports_) due_ = urgent_ = UINT64_MAX;
   publish(own_.header->derived, position_);
 }
 
@@ -92,6 +94,8 @@ void StatisticsRecorder::derive_urgently() {
 }
 
 void StatisticsRecorder::conclude(Kind kind) {
+  if (exports_) own_.exports.write(turns_.number_of(position_), position_, kind, verdict_);
+  if (parts_.size() == 1) return;
   ClassSlot& slot = slot_of(kind);
   slot.skew.record(nanoseconds(verdict_.skew()));
   slot.service.record(nanoseconds(verdict_.service()));

@@ -21,8 +21,10 @@ namespace tutti {
 
 class StatisticsRecorder {
  public:
-  /// `parts` by place; this rank's is `parts[place]`. `first_epoch` is that of the first operation.
-  StatisticsRecorder(std::vector<statistics::NodePart> parts, int place, uint64_t first_epoch);
+  /// `parts` by place; this rank's is `parts[place]`. `first_epoch` is that of the first operation. `exports`: what is derived is also
+  /// wanted by other nodes.
+  StatisticsRecorder(std::vector<statistics::NodePart> parts, int place, uint64_t first_epoch,
+                     bool exports = false);
 
   /// An operation begins to run.
   void arrive() { arrival_ = dependency_ = ticks(); }
@@ -74,6 +76,7 @@ class StatisticsRecorder {
   statistics::NodePart own_;
   statistics::Turns turns_;
   int place_;
+  bool exports_;
   int reads_;                       // most records to look at in one go
   uint64_t ns_per_tick_;            // fixed point
   std::array<uint8_t, 256> slots_;  // by kind

@@ -1,9 +1,11 @@
 // Statistics as text for programs: JSON (docs/statistics.md describes it) and the text format of Prometheus.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "runtime/statistics/job.h"
 #include "runtime/statistics/summary.h"
 
 namespace tutti::statistics {
@@ -18,9 +20,11 @@ struct Scope {
   std::vector<int> ranks;  // of the node, by place
 };
 
-std::string as_json(const Summary& summary, const Scope& scope);
+/// `job` is there on rank 0 of several nodes.
+std::string as_json(const Summary& summary, const Scope& scope, const std::optional<JobSummary>& job = {});
 
 /// Figures of the whole node (skew, service, last arrivals) are in the text of its first rank only, so that sums over all ranks are right.
-std::string as_prometheus(const Summary& summary, const Scope& scope);
+std::string as_prometheus(const Summary& summary, const Scope& scope,
+                          const std::optional<JobSummary>& job = {});
 
 }  // namespace tutti::statistics

@@ -30,16 +30,17 @@ Json histogram_json(const Histogram& histogram) {
   return out;
 }
 
+Json head_of_kind(Kind kind) {
+  if (kind == kOtherKinds) return {{"collective", "others"}};
+  const int size_class = size_class_of_kind(kind);
+  const uint64_t most = most_bytes(size_class);
+  return {{"collective", name_of(collective_of(kind))},
+          {"bytes_from", least_bytes(size_class)},
+          {"bytes_to", most == UINT64_MAX ? Json(nullptr) : Json(most)}};
+}
+
 Json kind_json(const KindSummary& kind, bool has_peers) {
-  Json out;
-  if (kind.kind == kOtherKinds) {
-    out["collective"] = "others";
-  } else {
-    const int size_class = size_class_of_kind(kind.kind);
-    out["collective"] = name_of(collective_of(kind.kind));
-    out["bytes_from"] = least_bytes(size_class);
-    out["bytes_to"] = most_bytes(size_class) == UINT64_MAX ? Json(nullptr) : Json(most_bytes(size_class));
-  }
+  Json out = head_of_kind(kind.kind);
   out["latency"] = histogram_json(kind.latency);
   out["waited_ns"] = kind.waited_ns;
   out["latency_of_node"] = histogram_json(kind.latency_of_node);
@@ -57,6 +58,53 @@ Json rank_json(const RankSummary& rank, uint64_t derived) {
           {"late_ns", rank.late_ns},
           {"mean_late_ns", rank.times_last == 0 ? 0.0 : static_cast<double>(rank.late_ns) / times},
           {"max_late_ns", rank.most_late_ns}};
+}
+
+/// Beside figures that come from several clocks.
+void add_uncertainty(Json& figures, const Uncertainty& uncertainty, uint64_t count) {
+  if (count == 0) return;
+  figures["uncertainty_mean_ns"] = static_cast<double>(uncertainty.sum_ns) / static_cast<double>(count);
+  figures["uncertainty_max_ns"] = uncertainty.most_ns;
+}
+
+Json job_kind_json(const JobKind& kind) {
+  Json out = head_of_kind(kind.kind);
+  out["skew"] = histogram_json(kind.skew);
+  add_uncertainty(out["skew"], kind.uncertainty, kind.skew.count());
+  out["service"] = histogram_json(kind.service);
+  add_uncertainty(out["service"], kind.uncertainty, kind.service.count());
+  return out;
+}
+
+Json job_rank_json(const JobRank& rank, int number, uint64_t derived) {
+  const auto times = static_cast<double>(rank.times_last);
+  Json out = {{"rank", number},
+              {"times_last", rank.times_last},
+              {"times_certain", rank.times_certain},
+              {"share_last", derived == 0 ? 0.0 : times / static_cast<double>(derived)},
+              {"late_ns", rank.late_ns},
+              {"mean_late_ns", rank.times_last == 0 ? 0.0 : static_cast<double>(rank.late_ns) / times},
+              {"max_late_ns", rank.most_late_ns}};
+  add_uncertainty(out, rank.uncertainty, rank.times_last);
+  return out;
+}
+
+Json job_json(const JobSummary& job) {
+  Json out = {
+      {"scope", "job"}, {"derived", job.derived}, {"incomplete", job.incomplete}, {"one_in", job.one_in}};
+  Json nodes = Json::array();
+  for (size_t n = 0; n < job.nodes.size(); ++n)
+    nodes.push_back(
+        {{"node", n}, {"clock_uncertainty_ns", job.nodes[n].error_ns}, {"lost", job.nodes[n].lost}});
+  out["nodes"] = nodes;
+  Json kinds = Json::array();
+  for (const JobKind& kind : job.kinds) kinds.push_back(job_kind_json(kind));
+  out["kinds"] = kinds;
+  Json ranks = Json::array();
+  for (size_t r = 0; r < job.ranks.size(); ++r)
+    ranks.push_back(job_rank_json(job.ranks[r], static_cast<int>(r), job.derived));
+  out["ranks"] = ranks;
+  return out;
 }
 
 /// A list of buckets is one line, not one for every number.
@@ -80,7 +128,7 @@ std::string with_short_buckets(const std::string& text) {
 
 }  // namespace
 
-std::string as_json(const Summary& summary, const Scope& scope) {
+std::string as_json(const Summary& summary, const Scope& scope, const std::optional<JobSummary>& job) {
   Json out;
   out["schema"] = "tutti-stats/1";
   out["version"] = kVersionText;
@@ -101,6 +149,7 @@ std::string as_json(const Summary& summary, const Scope& scope) {
   Json ranks = Json::array();
   for (const RankSummary& rank : summary.ranks) ranks.push_back(rank_json(rank, summary.derived));
   out["ranks"] = ranks;
+  if (job) out["job"] = job_json(*job);
   return with_short_buckets(out.dump(2)) + "\n";
 }
 

@@ -101,13 +101,66 @@ void write_node(Writer& writer, const Summary& summary) {
   writer.sample("tutti_statistics_dropped_total", writer.of_node(), summary.dropped);
 }
 
+void write_job_kinds(Writer& writer, const JobSummary& job, const std::string& labels) {
+  const auto each = [&](const char* name, const char* help, Histogram JobKind::*which) {
+    writer.metric(name, "histogram", help);
+    for (const JobKind& kind : job.kinds)
+      writer.histogram(name, labels + "," + kind_labels(kind.kind), kind.*which);
+  };
+  each("tutti_job_skew_seconds", "Last arrival minus first arrival among all ranks.", &JobKind::skew);
+  each("tutti_job_service_seconds", "Last completion minus last arrival among all ranks.", &JobKind::service);
+  const char* most = "tutti_job_uncertainty_seconds_max";
+  writer.metric(most, "gauge",
+                "By how much the clocks of the nodes may have falsified one skew, service or lateness.");
+  for (const JobKind& kind : job.kinds)
+    writer.sample(most, labels + "," + kind_labels(kind.kind), seconds(kind.uncertainty.most_ns));
+}
+
+void write_job_ranks(Writer& writer, const JobSummary& job, const std::string& labels) {
+  const auto each = [&](const char* name, const char* type, const char* help,
+                        double (*value)(const JobRank&)) {
+    writer.metric(name, type, help);
+    for (size_t r = 0; r < job.ranks.size(); ++r)
+      writer.sample(name, fmt::format(R"({},rank="{}")", labels, r), value(job.ranks[r]));
+  };
+  each("tutti_job_last_arrivals_total", "counter",
+       "Operations in which the rank was the last of all to arrive.",
+       [](const JobRank& rank) { return static_cast<double>(rank.times_last); });
+  each("tutti_job_certain_last_arrivals_total", "counter",
+       "Of these, those in which it was late by more than the uncertainty.",
+       [](const JobRank& rank) { return static_cast<double>(rank.times_certain); });
+  each("tutti_job_late_seconds_total", "counter",
+       "By how much the rank arrived after the one before it, where it was the last of all.",
+       [](const JobRank& rank) { return seconds(rank.late_ns); });
+  each("tutti_job_late_seconds_max", "gauge", "The longest of these times.",
+       [](const JobRank& rank) { return seconds(rank.most_late_ns); });
+}
+
+void write_job(Writer& writer, const JobSummary& job, int communicator) {
+  const std::string labels = fmt::format(R"(communicator="{}")", communicator);
+  write_job_kinds(writer, job, labels);
+  write_job_ranks(writer, job, labels);
+  writer.metric("tutti_job_clock_uncertainty_seconds", "gauge",
+                "Of the node's clock, compared with that of rank 0.");
+  for (size_t n = 0; n < job.nodes.size(); ++n) {
+    writer.sample("tutti_job_clock_uncertainty_seconds", fmt::format(R"({},node="{}")", labels, n),
+                  seconds(job.nodes[n].error_ns));
+  }
+  writer.metric("tutti_job_derived_total", "counter",
+                "Operations of which skew and culprit are known for the whole job.");
+  writer.sample("tutti_job_derived_total", labels, job.derived);
+  writer.metric("tutti_job_incomplete_total", "counter", "Operations of which not all nodes have told.");
+  writer.sample("tutti_job_incomplete_total", labels, job.incomplete);
+}
+
 }  // namespace
 
-std::string as_prometheus(const Summary& summary, const Scope& scope) {
+std::string as_prometheus(const Summary& summary, const Scope& scope, const std::optional<JobSummary>& job) {
   Writer writer(scope);
   write_kinds(writer, summary, "tutti_latency_seconds", "Time from the arrival of the rank to its result.",
               writer.of_rank(), &KindSummary::latency);
   if (summary.place == 0 && summary.ranks.size() > 1) write_node(writer, summary);
+  if (job) write_job(writer, *job, scope.communicator);
   return writer.take();
 }
 

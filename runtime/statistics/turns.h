@@ -21,6 +21,12 @@ class Turns {
     return away == 0 ? epoch : (block + away) * kBlock;
   }
 
+  /// Of the epochs that fall to this place, each has a number; two that follow each other have numbers that do.
+  uint64_t number_of(uint64_t epoch) const { return epoch / kBlock / ranks_ * kBlock + epoch % kBlock; }
+  uint64_t epoch_of(uint64_t number) const {
+    return (number / kBlock * ranks_ + place_) * kBlock + number % kBlock;
+  }
+
   /// The end of the block that `epoch` is in.
   static uint64_t end_of_block(uint64_t epoch) { return (epoch / kBlock + 1) * kBlock; }
 

@@ -35,6 +35,10 @@ class Verdict {
 
   int ranks() const { return ranks_; }
   int culprit() const { return culprit_; }
+  uint64_t first_arrival() const { return first_arrival_; }
+  uint64_t before_last() const { return before_last_; }
+  uint64_t last_arrival() const { return last_arrival_; }
+  uint64_t last_exit() const { return last_exit_; }
   uint64_t skew() const { return last_arrival_ - first_arrival_; }
   uint64_t service() const { return last_exit_ > last_arrival_ ? last_exit_ - last_arrival_ : 0; }
   uint64_t late() const { return last_arrival_ - before_last_; }

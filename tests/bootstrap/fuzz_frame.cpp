@@ -53,6 +53,16 @@ void read_payload(std::string_view payload) {
   }
   if (const auto number = read_query(payload)) require(write_query(*number) == payload, "query");
   if (const auto answer = read_answer(payload)) require(write_answer(*answer) == payload, "answer");
+  if (const auto time = read_time_answer(payload)) {
+    require(write_time_answer(*time) == payload, "time answer");
+    if (time->to_root) {
+      require(time->to_root->valid(), "a valid map");
+      time->to_root->then(*time->to_root).error_at(time->to_root->map(time->time));
+    }
+  }
+  if (const auto stamps = read_stamps(payload)) {
+    require(stamps->epochs.size() <= StampBatch::kMost && write_stamps(*stamps) == payload, "stamps");
+  }
 }
 
 }  // namespace
@@ -69,7 +79,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   const FrameHeader& header = frame.header;
-  require(header.type >= FrameType::hello && header.type <= FrameType::answer, "the type exists");
+  require(header.type >= FrameType::hello && header.type <= FrameType::ask_stamps, "the type exists");
   require(header.length == frame.payload.size() && header.length <= most_payload(header.type), "the length");
   require(frame_bytes(header.type, header.rank, frame.payload) ==
               std::string(reinterpret_cast<const char*>(data), size),

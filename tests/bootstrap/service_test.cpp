@@ -92,6 +92,58 @@ TEST_CASE("errors of all ranks at once: each hears at most one, and those that s
   }
 }
 
+TEST_CASE("what nodes tell reaches rank 0, by its clock, when it asks and all the time") {
+  for (const int size : {1, 2, 5, 17}) {
+    std::vector<int> nodes;
+    for (int r = 0; r < size; ++r) nodes.push_back(r / 2);
+    const auto node_count = static_cast<size_t>(nodes.back() + 1);
+    std::mutex mutex;
+    std::vector<int> heard(node_count, 0);  // batches, by node
+    int wrong = 0;
+    std::vector<std::unique_ptr<Control>> controls(static_cast<size_t>(size));
+    const UniqueId id = loopback_id();
+    ThreadGroup group(size);
+    group.run([&](int rank) {
+      auto control = Control::join(id, settings_of(rank, size));
+      ControlEvents events;
+      events.nodes = nodes;
+      if (rank % 2 == 0) {
+        events.stamps = [rank](const ClockMap& to_root, std::vector<StampBatch>& batches) {
+          // All ranks are of one process, and rank 0 shows what it shows here.
+          const uint64_t now = stamp_clock_ns();
+          const uint64_t there = to_root.map(now);
+          StampBatch batch = {.node = rank / 2, .error_ns = to_root.error_at(now), .through = there - now};
+          batch.epochs.resize(StampBatch::kMost);
+          batches.push_back(batch);
+          return uint64_t{50'000'000};
+        };
+      }
+      if (rank == 0) {
+        events.heard_stamps = [&](const StampBatch& batch) {
+          const std::lock_guard lock(mutex);
+          ++heard.at(static_cast<size_t>(batch.node));
+          const auto off = static_cast<uint64_t>(std::abs(static_cast<int64_t>(batch.through)));
+          if (batch.epochs.size() != StampBatch::kMost || off > batch.error_ns) ++wrong;
+        };
+      }
+      control->serve(std::move(events), {});
+      controls[static_cast<size_t>(rank)] = std::move(control);
+    });
+    const auto all_reach = [&](int count) {
+      const std::lock_guard lock(mutex);
+      return std::all_of(heard.begin(), heard.end(), [&](int h) { return h >= count; });
+    };
+    await("batches of all nodes", [&] { return all_reach(3); });
+    controls[0]->ask_stamps();
+    await("more of them", [&] { return all_reach(6); });
+    // Whoever leaves says once more what it has, and is not asked again.
+    for (size_t r = controls.size(); r-- > 1;) controls[r].reset();
+    controls[0]->ask_stamps();
+    controls[0].reset();
+    CHECK(wrong == 0);
+  }
+}
+
 TEST_CASE("a survey gathers everybody's answer") {
   for (const int size : {1, 2, 7, 17}) {
     Job job(size);

@@ -103,6 +103,32 @@ TEST_CASE("conversions grow with their argument and saturate instead of wrapping
   CHECK(std::max(ticks_to_ns(kMax), ns_to_ticks(kMax)) == kMax);
 }
 
+TEST_CASE("ticks are disturbed", "[.child-clock-disturbed]") {
+  constexpr uint64_t kOffsetNs = 5'000'000'000;
+  constexpr uint64_t kDriftPpm = 400;
+  const Pair undisturbed = read_both();
+  disturb_ticks(kOffsetNs, kDriftPpm);
+  disturb_ticks(7 * kOffsetNs, 0);  // too late
+  const Pair start = read_both();
+  // The drift counts from the counter's own beginning.
+  const double since_start = static_cast<double>(ticks_to_ns(undisturbed.ticks)) * kDriftPpm * 1e-6;
+  const double gained = static_cast<double>(ticks_to_ns(start.ticks - undisturbed.ticks)) -
+                        static_cast<double>(start.ns - undisturbed.ns) - since_start;
+  CHECK(std::abs(gained - kOffsetNs) < 1e6);
+  sleep_ms(300);
+  const Pair end = read_both();
+  const auto elapsed = static_cast<double>(end.ns - start.ns);
+  say(fmt::format("{:.0f}", (static_cast<double>(ticks_to_ns(end.ticks - start.ticks)) / elapsed - 1) * 1e6));
+}
+
+TEST_CASE("disturbed ticks are ahead, and run faster than they are thought to") {
+  const ChildResult child = run_test_case("ticks are disturbed", {});
+  INFO(child.output);
+  CHECK(child.status == 0);
+  // The calibration is good to 50 ppm or so.
+  CHECK(std::abs(std::atof(child.output.c_str()) - 400) < 200);
+}
+
 TEST_CASE("threads that convert first at the same time agree", "[.child-clock-race]") {
   constexpr int kThreads = 8;
   std::vector<uint64_t> results(kThreads);
