@@ -49,13 +49,13 @@ class PlainCell {
   uint64_t value_ = 0;
 };
 
-/// A cell that one thread changes while others read it.
+/// A cell that one thread changes while others read it. Who has seen a change also sees what that thread did before.
 class OneWriterCell {
  public:
   OneWriterCell() = default;
   explicit OneWriterCell(uint64_t value) : value_(value) {}
-  uint64_t get() const { return value_.load(std::memory_order_relaxed); }
-  void set(uint64_t value) { value_.store(value, std::memory_order_relaxed); }
+  uint64_t get() const { return value_.load(std::memory_order_acquire); }
+  void set(uint64_t value) { value_.store(value, std::memory_order_release); }
   void add(uint64_t amount) { set(get() + amount); }
   void raise_to(uint64_t value) {
     if (value > get()) set(value);

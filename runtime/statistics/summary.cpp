@@ -32,17 +32,35 @@ struct Share {
   uint64_t dropped = 0;
 };
 
-Share read_share(const NodePart& part, size_t ranks) {
-  Share share;
-  share.derived = part.header->derived.load(std::memory_order_acquire);
-  share.dropped = part.header->dropped.get();
-  share.late.resize(ranks);
-  for (size_t place = 0; place < ranks; ++place) {
+/// Whose turns ended when, and who was late in them.
+void read_lines(const NodePart& part, Share& share) {
+  for (size_t place = 0; place < share.late.size(); ++place) {
     const LateLine& line = part.late[place];
     share.late[place].times_last = line.times.get();
     share.late[place].late_ns = line.late_ns.get();
     share.late[place].most_late_ns = line.most_late_ns.get();
   }
+  share.dropped = part.header->dropped.get();
+  share.derived = part.header->derived.load(std::memory_order_acquire);
+}
+
+/// Read again where the rank has derived something meanwhile. These are a few lines, read faster than a rank derives; should it be faster for
+/// all that, the newest epochs are missing from the earlier lines, but none is there twice.
+void settle_lines(const NodePart& part, Share& share) {
+  constexpr int kTries = 16;
+  uint64_t before = part.header->derived.load(std::memory_order_acquire);
+  for (int tries = 0; tries < kTries; ++tries) {
+    read_lines(part, share);
+    if (share.derived == before) return;
+    before = share.derived;
+  }
+}
+
+/// The histograms first: reading them takes so long that a busy rank derives more meanwhile. They lack that, and no epoch that
+/// somebody finds pending after `derived` is in them already (but for the one that is being added at this moment).
+Share read_share(const NodePart& part, size_t ranks) {
+  Share share;
+  share.late.resize(ranks);
   for (size_t i = 0; i < part.slot_count; ++i) {
     const ClassSlot& slot = part.slots[i];
     const auto kind = static_cast<Kind>(slot.kind.load(std::memory_order_acquire));
@@ -53,18 +71,8 @@ Share read_share(const NodePart& part, size_t ranks) {
     found.skew.merge(slot.skew);
     found.service.merge(slot.service);
   }
+  settle_lines(part, share);
   return share;
-}
-
-/// Again where the rank has derived something meanwhile, so that no epoch is missed or counted twice. (One that is busy all the time is
-/// taken as it is after some tries: then the newest epoch may be counted in part.)
-Share read_settled_share(const NodePart& part, size_t ranks) {
-  constexpr int kTries = 16;
-  for (int tries = 1;; ++tries) {
-    Share share = read_share(part, ranks);
-    if (tries == kTries || part.header->derived.load(std::memory_order_acquire) == share.derived)
-      return share;
-  }
 }
 
 class Gatherer {
@@ -75,7 +83,7 @@ class Gatherer {
   }
 
   void add(size_t place) {
-    const Share share = read_settled_share(parts_[place], parts_.size());
+    const Share share = read_share(parts_[place], parts_.size());
     const bool own = static_cast<int>(place) == summary_.place;
     summary_.dropped += share.dropped;
     for (size_t p = 0; p < parts_.size(); ++p) {
@@ -98,11 +106,11 @@ class Gatherer {
   }
 
   Summary finish(const std::vector<int>& rank_of) {
-    for (size_t place = 0; place < parts_.size(); ++place) summary_.ranks[place].rank = rank_of[place];
-    for (auto& [kind, figures] : kinds_) {
-      summary_.derived += figures->skew.count();
-      summary_.kinds.push_back(*figures);
+    for (size_t place = 0; place < parts_.size(); ++place) {
+      summary_.ranks[place].rank = rank_of[place];
+      summary_.derived += summary_.ranks[place].times_last;
     }
+    for (auto& [kind, figures] : kinds_) summary_.kinds.push_back(*figures);
     const uint64_t known = summary_.derived + summary_.dropped;
     if (parts_.size() > 1 && summary_.own().operations > known)
       summary_.pending = summary_.own().operations - known;

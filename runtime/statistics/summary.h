@@ -38,7 +38,8 @@ struct Summary {
   const RankSummary& own() const { return ranks[static_cast<size_t>(place)]; }
 };
 
-/// `rank_of` by place. Only reads; for any thread of any rank.
+/// `rank_of` by place. Only reads; for any thread of any rank. Beside ranks at work the histograms may lack the latest operations, so that
+/// they count fewer than `derived`; of what the ranks had completed before the call, `derived` and `dropped` lack nothing.
 Summary summarize(const std::vector<NodePart>& parts, int place, const std::vector<int>& rank_of);
 
 }  // namespace tutti::statistics
