@@ -52,10 +52,17 @@ if(NOT TUTTI_CUDA STREQUAL "OFF")
 endif()
 message(STATUS "Tutti: CUDA: ${TUTTI_HAVE_CUDA} ${CUDAToolkit_VERSION}")
 
-# The verbs transport has no code in this version; ON is refused rather than ignored.
-if(TUTTI_VERBS STREQUAL "ON")
-  message(FATAL_ERROR "TUTTI_VERBS=ON: this version of Tutti has no verbs support yet; use AUTO or OFF")
+# RDMA between nodes, past UCX.
+set(TUTTI_HAVE_VERBS OFF)
+if(NOT TUTTI_VERBS STREQUAL "OFF")
+  pkg_check_modules(VERBS IMPORTED_TARGET libibverbs)
+  if(VERBS_FOUND)
+    set(TUTTI_HAVE_VERBS ON)
+  elseif(TUTTI_VERBS STREQUAL "ON")
+    message(FATAL_ERROR "TUTTI_VERBS=ON: no libibverbs was found by pkg-config (Debian: libibverbs-dev)")
+  endif()
 endif()
+message(STATUS "Tutti: RDMA between nodes by verbs: ${TUTTI_HAVE_VERBS}")
 
 if(TUTTI_TESTS)
   find_package(Catch2 REQUIRED) # 2.13 and 3 are both accepted, see tests/catch.h

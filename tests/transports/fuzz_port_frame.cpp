@@ -16,18 +16,19 @@
 #include <vector>
 
 #include "core/error.h"
+#include "transports/port_frame.h"
+#include "transports/port_receiver.h"
 #include "transports/ucx/address.h"
-#include "transports/ucx/frame.h"
-#include "transports/ucx/receiver.h"
 
 namespace {
 
 using namespace tutti;
 using namespace tutti::ucx;
+using namespace tutti;
 
 constexpr size_t kSlots = 512;
 constexpr size_t kGuard = 256;
-constexpr FrameLimits kLimits = {.rank = 1, .ranks = 3, .key = 0x4b4b4b4b4b4b4b4b, .slots_bytes = kSlots};
+constexpr PortFrameLimits kLimits = {.rank = 1, .ranks = 3, .key = 0x4b4b4b4b4b4b4b4b, .slots_bytes = kSlots};
 
 void demand(bool holds, const char* what) {
   if (holds) return;
@@ -62,19 +63,20 @@ class Target {
         receiver_(std::span(memory_).subspan(kGuard, kSlots)) {}
 
   void give(const uint8_t* header, size_t header_bytes, const uint8_t* data, size_t data_bytes) {
-    Frame known;
-    if (header_bytes == sizeof(Frame) && header[0] == 0) {
-      std::memcpy(&known, header, sizeof(Frame));
-      known.magic = kFrameMagic;
+    PortFrame known;
+    if (header_bytes == sizeof(PortFrame) && header[0] == 0) {
+      std::memcpy(&known, header, sizeof(PortFrame));
+      known.magic = kPortFrameMagic;
       known.key = kLimits.key;
       header = reinterpret_cast<const uint8_t*>(&known);
     }
-    const FrameCheck check = parse_frame(header, header_bytes, data_bytes, kLimits);
-    demand((check.verdict == FrameCheck::Verdict::good) == check.reason.empty(), "a refusal has a reason");
-    if (check.verdict != FrameCheck::Verdict::stranger)
+    const PortFrameCheck check = parse_port_frame(header, header_bytes, data_bytes, kLimits);
+    demand((check.verdict == PortFrameCheck::Verdict::good) == check.reason.empty(),
+           "a refusal has a reason");
+    if (check.verdict != PortFrameCheck::Verdict::stranger)
       demand(check.frame.source < kLimits.ranks && check.frame.source != kLimits.rank,
              "who is broken is a peer");
-    if (check.verdict != FrameCheck::Verdict::good || is_broken_) return;
+    if (check.verdict != PortFrameCheck::Verdict::good || is_broken_) return;
     if (++taken_ == 5) receiver_.attach(inbox_);
     const Counters before = read(inbox_);
     is_broken_ = !receiver_.take(check.frame, data).empty();
@@ -89,7 +91,7 @@ class Target {
 
  private:
   std::vector<std::byte> memory_;
-  Receiver receiver_;
+  PortReceiver receiver_;
   Inbox inbox_ = {};
   int taken_ = 0;
   bool is_broken_ = false;

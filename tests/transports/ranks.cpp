@@ -94,15 +94,14 @@ std::string run(Mode mode, int ranks, const std::function<void(Shared&, int)>& b
   return problems;
 }
 
-Rank::Rank(Shared& shared, int rank, int ranks, UcxPut way, size_t slots_bytes, bool opens)
+Rank::Rank(Shared& shared, int rank, int ranks, const Maker& maker, size_t slots_bytes, bool opens)
     : shared_(shared),
       rank_(rank),
       ranks_(ranks),
       slots_(slots_bytes),
       inboxes_(static_cast<size_t>(ranks)),
       ports_(static_cast<size_t>(ranks)),
-      transport_(make_ucx_transport(
-          {.rank = rank, .ranks = ranks, .slots = slots_.data(), .slots_bytes = slots_bytes, .put = way})) {
+      transport_(maker(rank, ranks, slots_)) {
   write_entry(shared_.addresses[static_cast<size_t>(rank)], transport_->address());
   for (int peer = 0; opens && peer < ranks; ++peer) {
     if (peer != rank) open(peer);

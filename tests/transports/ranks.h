@@ -9,13 +9,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/clock.h"
 #include "core/error.h"
 #include "transports/port.h"
-#include "transports/ucx/ucx.h"
 
 namespace port_test {
 
@@ -42,10 +42,14 @@ void expect(bool holds, fmt::format_string<Args...> format, Args&&... args) {
     tutti::raise(tutti::Result::internal_error, "{}", fmt::format(format, std::forward<Args>(args)...));
 }
 
+/// Makes the transport of a rank over its slots.
+using Maker =
+    std::function<std::unique_ptr<tutti::PortTransport>(int rank, int ranks, std::span<std::byte> slots)>;
+
 /// One rank: a transport and what belongs to it.
 class Rank {
  public:
-  Rank(Shared& shared, int rank, int ranks, tutti::UcxPut way, size_t slots_bytes, bool opens = true);
+  Rank(Shared& shared, int rank, int ranks, const Maker& maker, size_t slots_bytes, bool opens = true);
 
   int rank() const { return rank_; }
   int ranks() const { return ranks_; }

@@ -6,25 +6,26 @@
 #include <string>
 
 #include "tests/catch.h"
+#include "transports/port_frame.h"
 #include "transports/ucx/address.h"
-#include "transports/ucx/frame.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
+using namespace tutti;
 using namespace tutti::ucx;
 
 namespace {
 
-constexpr FrameLimits kLimits = {.rank = 1, .ranks = 3, .key = 0x4b4b4b4b4b4b4b4b, .slots_bytes = 512};
+constexpr PortFrameLimits kLimits = {.rank = 1, .ranks = 3, .key = 0x4b4b4b4b4b4b4b4b, .slots_bytes = 512};
 
 class Generator {
  public:
   explicit Generator(uint64_t number) : random_(number) {}
 
-  Frame frame() {
-    constexpr uint8_t kKinds[] = {kPut, kSignal, kPut | kSignal, kSignal, kGrant, kLeave};
-    Frame frame = {.source = below(2) * 2, .key = kLimits.key};
-    frame.kind = kKinds[below(below(20) == 0 ? 6 : 5)];
+  PortFrame frame() {
+    constexpr uint8_t kKinds[] = {kPut, kSignal, kPut | kSignal, kSignal, kGrant, kWord, kLeave};
+    PortFrame frame = {.source = below(2) * 2, .key = kLimits.key};
+    frame.kind = kKinds[below(below(20) == 0 ? 7 : 6)];
     if (frame.kind != kGrant) frame.sequence = sequence_++;
     if (below(10) == 0) frame.sequence += below(3);
     if ((frame.kind & kPut) != 0) frame.bytes = below(200);
@@ -35,11 +36,11 @@ class Generator {
   }
 
   std::string message() {
-    Frame one = frame();
-    std::string bytes(sizeof(Frame), '\0');
-    std::memcpy(bytes.data(), &one, sizeof(Frame));
-    if (below(12) == 0) bytes[below(sizeof(Frame))] = static_cast<char>(below(256));
-    if (below(40) == 0) bytes.resize(below(sizeof(Frame) + 20));
+    PortFrame one = frame();
+    std::string bytes(sizeof(PortFrame), '\0');
+    std::memcpy(bytes.data(), &one, sizeof(PortFrame));
+    if (below(12) == 0) bytes[below(sizeof(PortFrame))] = static_cast<char>(below(256));
+    if (below(40) == 0) bytes.resize(below(sizeof(PortFrame) + 20));
     const uint32_t data = below(20) == 0 ? below(256) : one.bytes;
     return std::string{static_cast<char>(bytes.size()), static_cast<char>(data)} + bytes +
            std::string(data, 'd');
@@ -63,9 +64,9 @@ int run_target(const std::string& input) {
   return LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(input.data()), input.size());
 }
 
-FrameCheck::Verdict verdict_of(const std::string& message) {
+PortFrameCheck::Verdict verdict_of(const std::string& message) {
   const size_t header = static_cast<uint8_t>(message[0]);
-  return parse_frame(message.data() + 2, header, static_cast<uint8_t>(message[1]), kLimits).verdict;
+  return parse_port_frame(message.data() + 2, header, static_cast<uint8_t>(message[1]), kLimits).verdict;
 }
 
 }  // namespace

@@ -7,36 +7,36 @@
 
 #include "core/error.h"
 #include "tests/catch.h"
+#include "transports/port_frame.h"
+#include "transports/port_receiver.h"
 #include "transports/ucx/address.h"
-#include "transports/ucx/frame.h"
 #include "transports/ucx/library.h"
-#include "transports/ucx/receiver.h"
 
 using namespace tutti;
 using namespace tutti::ucx;
-using Verdict = FrameCheck::Verdict;
+using Verdict = PortFrameCheck::Verdict;
 
 namespace {
 
-constexpr FrameLimits kLimits = {.rank = 1, .ranks = 4, .key = 77, .slots_bytes = 1000};
+constexpr PortFrameLimits kLimits = {.rank = 1, .ranks = 4, .key = 77, .slots_bytes = 1000};
 
-FrameCheck parse(const Frame& frame, size_t data_bytes) {
-  return parse_frame(&frame, sizeof(frame), data_bytes, kLimits);
+PortFrameCheck parse(const PortFrame& frame, size_t data_bytes) {
+  return parse_port_frame(&frame, sizeof(frame), data_bytes, kLimits);
 }
 
-Frame good() {
+PortFrame good() {
   return {.source = 2, .key = 77, .kind = kPut | kSignal, .index = 1, .bytes = 10, .offset = 990, .value = 5};
 }
 
 /// The good frame with one field changed.
 template <typename Change>
-FrameCheck changed(Change change, size_t data_bytes = 10) {
-  Frame frame = good();
+PortFrameCheck changed(Change change, size_t data_bytes = 10) {
+  PortFrame frame = good();
   change(frame);
   return parse(frame, data_bytes);
 }
 
-Frame signal(uint64_t sequence, uint8_t index, uint64_t value) {
+PortFrame signal(uint64_t sequence, uint8_t index, uint64_t value) {
   return {.source = 2,
           .sequence = sequence,
           .kind = kSignal,
@@ -60,33 +60,34 @@ std::string refusal(const std::string& text) {
 TEST_CASE("a frame is good, a stranger's or broken") {
   CHECK(parse(good(), 10).verdict == Verdict::good);
   CHECK(parse(good(), 10).frame.offset == 990);
-  const Frame frame = good();
-  CHECK(parse_frame(&frame, sizeof(frame) - 1, 10, kLimits).reason == "a header of 95 bytes; expected 96");
-  CHECK(parse_frame(nullptr, 0, 10, kLimits).verdict == Verdict::stranger);
-  CHECK(changed([](Frame& f) { f.magic = 1; }).verdict == Verdict::stranger);
-  CHECK(changed([](Frame& f) { f.key = 78; }).verdict == Verdict::stranger);
-  CHECK(changed([](Frame& f) { f.source = 4; }).verdict == Verdict::stranger);
-  CHECK(changed([](Frame& f) { f.source = 1; }).reason == "source rank 1; this is rank 1 of 4");
+  const PortFrame frame = good();
+  CHECK(parse_port_frame(&frame, sizeof(frame) - 1, 10, kLimits).reason ==
+        "a header of 103 bytes; expected 104");
+  CHECK(parse_port_frame(nullptr, 0, 10, kLimits).verdict == Verdict::stranger);
+  CHECK(changed([](PortFrame& f) { f.magic = 1; }).verdict == Verdict::stranger);
+  CHECK(changed([](PortFrame& f) { f.key = 78; }).verdict == Verdict::stranger);
+  CHECK(changed([](PortFrame& f) { f.source = 4; }).verdict == Verdict::stranger);
+  CHECK(changed([](PortFrame& f) { f.source = 1; }).reason == "source rank 1; this is rank 1 of 4");
 
   for (const int kind : {0, 5, 6, 7, 9, 12, 16, 255}) {
     INFO("kind " << kind);
-    CHECK(changed([&](Frame& f) { f.kind = static_cast<uint8_t>(kind); }).verdict == Verdict::broken);
+    CHECK(changed([&](PortFrame& f) { f.kind = static_cast<uint8_t>(kind); }).verdict == Verdict::broken);
   }
-  CHECK(changed([](Frame& f) { f.kind = kSignal; }).reason == "10 bytes of data without a put");
-  CHECK(changed([](Frame&) {}, 9).reason == "9 bytes of data came; 10 were said");
-  CHECK(changed([](Frame& f) { f.offset = 991; }).reason ==
+  CHECK(changed([](PortFrame& f) { f.kind = kSignal; }).reason == "10 bytes of data without a put");
+  CHECK(changed([](PortFrame&) {}, 9).reason == "9 bytes of data came; 10 were said");
+  CHECK(changed([](PortFrame& f) { f.offset = 991; }).reason ==
         "a put of 10 bytes to offset 991; there are 1000 bytes of slots");
-  CHECK(changed([](Frame& f) { f.offset = UINT64_MAX - 5; }).verdict == Verdict::broken);
-  CHECK(changed([](Frame& f) { f.index = 2; }).reason == "a signal on counter 2; there are 2");
-  CHECK(changed([](Frame& f) { f.index = 2; }).frame.source == 2);
+  CHECK(changed([](PortFrame& f) { f.offset = UINT64_MAX - 5; }).verdict == Verdict::broken);
+  CHECK(changed([](PortFrame& f) { f.index = 2; }).reason == "a signal on counter 2; there are 2");
+  CHECK(changed([](PortFrame& f) { f.index = 2; }).frame.source == 2);
 }
 
 TEST_CASE("frames that overtake each other raise counters in order") {
   constexpr size_t kFrames = 200;
   for (uint32_t seed = 0; seed < 50; ++seed) {
-    std::vector<Frame> frames;
+    std::vector<PortFrame> frames;
     for (uint64_t i = 0; i < kFrames; ++i) {
-      Frame frame = signal(i, static_cast<uint8_t>(i % 2), i + 1);
+      PortFrame frame = signal(i, static_cast<uint8_t>(i % 2), i + 1);
       frame.kind |= kPut;
       frame.bytes = 4;
       frame.offset = i * 4;
@@ -95,11 +96,11 @@ TEST_CASE("frames that overtake each other raise counters in order") {
     std::mt19937 random(seed);
     std::shuffle(frames.begin(), frames.end(), random);
     std::vector<std::byte> slots(kFrames * 4);
-    Receiver receiver(slots);
+    PortReceiver receiver(slots);
     Inbox inbox = {};
     receiver.attach(inbox);
     std::vector<bool> come(kFrames);
-    for (const Frame& frame : frames) {
+    for (const PortFrame& frame : frames) {
       const auto number = static_cast<uint32_t>(frame.sequence) + 1;
       REQUIRE(receiver.take(frame, &number).empty());
       come[frame.sequence] = true;
@@ -121,13 +122,13 @@ TEST_CASE("frames that overtake each other raise counters in order") {
 
 TEST_CASE("a receiver refuses what a peer in its right mind does not send") {
   std::vector<std::byte> slots(16, std::byte{1});
-  Receiver receiver(slots);
+  PortReceiver receiver(slots);
   Inbox inbox = {};
   receiver.attach(inbox);
   REQUIRE(receiver.take(signal(0, 0, 5), nullptr).empty());
 
   SECTION("the same frame twice does not even write") {
-    Frame frame = signal(0, 0, 6);
+    PortFrame frame = signal(0, 0, 6);
     frame.kind = kPut;
     frame.bytes = 4;
     CHECK(receiver.take(frame, "abcd") == "frame 0 came where frame 1 was next (window: 1024 frames)");
@@ -138,8 +139,8 @@ TEST_CASE("a receiver refuses what a peer in its right mind does not send") {
     CHECK(receiver.take(signal(3, 0, 6), nullptr) == "frame 3 came twice");
   }
   SECTION("a frame beyond the window") {
-    CHECK(receiver.take(signal(Receiver::kWindow, 0, 6), nullptr).empty());
-    CHECK_FALSE(receiver.take(signal(Receiver::kWindow + 1, 0, 6), nullptr).empty());
+    CHECK(receiver.take(signal(PortReceiver::kWindow, 0, 6), nullptr).empty());
+    CHECK_FALSE(receiver.take(signal(PortReceiver::kWindow + 1, 0, 6), nullptr).empty());
   }
   SECTION("a counter that falls") {
     CHECK(receiver.take(signal(1, 0, 4), nullptr) == "counter 0 would fall from 5 to 4");
@@ -148,7 +149,7 @@ TEST_CASE("a receiver refuses what a peer in its right mind does not send") {
   SECTION("a frame after the last, also one that waited") {
     CHECK(receiver.take(signal(2, 1, 9), nullptr).empty());
     CHECK_FALSE(receiver.has_left());
-    Frame last = signal(1, 0, 0);
+    PortFrame last = signal(1, 0, 0);
     last.kind = kLeave;
     CHECK(receiver.take(last, nullptr) == "frame 2 came after the last one");
     CHECK(receiver.has_left());
@@ -158,9 +159,9 @@ TEST_CASE("a receiver refuses what a peer in its right mind does not send") {
 
 TEST_CASE("grants are not numbered: the largest counts") {
   std::vector<std::byte> slots(16);
-  Receiver receiver(slots);
+  PortReceiver receiver(slots);
   const auto grant = [&](uint64_t position) {
-    const Frame frame = {.source = 2, .kind = kGrant, .value = position};
+    const PortFrame frame = {.source = 2, .kind = kGrant, .granted = position};
     return receiver.take(frame, nullptr);
   };
   CHECK(grant(10).empty());

@@ -10,8 +10,9 @@
 
 #include "tests/catch.h"
 #include "tests/transports/ranks.h"
+#include "tests/transports/ucx_ranks.h"
+#include "transports/port_frame.h"
 #include "transports/ucx/address.h"
-#include "transports/ucx/frame.h"
 #include "transports/ucx/library.h"
 
 using namespace tutti;
@@ -114,7 +115,7 @@ TEST_CASE("a killed peer is named within two seconds", "[ucx][faults]") {
   CHECK(run(
             Mode::processes, 3,
             [&](Shared& shared, int rank) {
-              Rank me(shared, rank, 3, way, kBytes);
+              UcxRank me(shared, rank, 3, way, kBytes);
               greet(me);
               me.meet();
               if (rank == 2) {
@@ -157,7 +158,7 @@ TEST_CASE("a peer that leaves in good order is no failure, and all it sent arriv
   const Mode mode = GENERATE(Mode::threads, Mode::processes);
   constexpr size_t kBytes = 1 << 20;
   CHECK(run(mode, 2, [&](Shared& shared, int rank) {
-          Rank me(shared, rank, 2, UcxPut::message, kBytes);
+          UcxRank me(shared, rank, 2, UcxPut::message, kBytes);
           greet(me);
           me.meet();
           if (rank == 0) {
@@ -186,7 +187,7 @@ TEST_CASE("a peer that leaves in good order is no failure, and all it sent arriv
 
 TEST_CASE("the end of a transport is bounded when nobody answers", "[ucx][faults]") {
   CHECK(run(Mode::processes, 2, [&](Shared& shared, int rank) {
-          Rank me(shared, rank, 2, UcxPut::automatic, 64);
+          UcxRank me(shared, rank, 2, UcxPut::automatic, 64);
           if (rank == 1) {
             // Never advanced again after the addresses are exchanged: it does not even connect.
             const uint64_t end = now_ns() + 20 * kSecond;
@@ -209,7 +210,7 @@ TEST_CASE("strangers are ignored; a broken peer is named", "[ucx][faults]") {
       make_ucx_transport({.rank = 0, .ranks = 3, .slots = slots.data(), .slots_bytes = slots.size()});
   const ucx::Address address = ucx::unpack(transport->address());
   Stranger stranger(address);
-  ucx::Frame frame = {.source = 1, .key = address.key + 1, .kind = ucx::kPut, .bytes = 512, .offset = 1};
+  PortFrame frame = {.source = 1, .key = address.key + 1, .kind = kPut, .bytes = 512, .offset = 1};
   std::array<std::byte, 512> ones;
   ones.fill(std::byte{1});
   stranger.send(&frame, sizeof(frame), ones.data(), 512, *transport);
@@ -234,7 +235,7 @@ TEST_CASE("strangers are ignored; a broken peer is named", "[ucx][faults]") {
     frame.source = 1;
     frame.offset = 0;
     frame.bytes = 0;
-    frame.kind = ucx::kSignal;
+    frame.kind = kSignal;
     frame.value = 1;
     stranger.send(&frame, sizeof(frame), nullptr, 0, *transport);
     stranger.send(&frame, sizeof(frame), nullptr, 0, *transport);

@@ -155,7 +155,7 @@ void UcxPort::signal(uint8_t index, uint64_t value, const SignalInfo& info) {
 void UcxPort::grant(uint64_t position) {
   if (broken_) return;
   Request& request = message(kGrant);
-  request.frame.value = position;
+  request.frame.granted = position;
   transmit(request);
 }
 
@@ -225,7 +225,7 @@ void UcxPort::transmit(Request& request) {
   ucp_request_param_t params = parameters(request);
   params.op_attr_mask |= UCP_OP_ATTR_FIELD_FLAGS;
   params.flags = UCP_AM_SEND_FLAG_EAGER;
-  note(request, ucp_am_send_nbx(endpoint_, kMessageId, &request.frame, sizeof(Frame), request.source,
+  note(request, ucp_am_send_nbx(endpoint_, kMessageId, &request.frame, sizeof(PortFrame), request.source,
                                 request.bytes, &params));
 }
 

@@ -158,10 +158,10 @@ std::string UcxTransport::name_of(int peer) const {
   return settings_.name_of ? settings_.name_of(peer) : fmt::format("rank {}", peer);
 }
 
-Receiver& UcxTransport::receiver(int peer) {
+PortReceiver& UcxTransport::receiver(int peer) {
   auto& receiver = receivers_[static_cast<size_t>(peer)];
   if (receiver == nullptr)
-    receiver = std::make_unique<Receiver>(std::span(settings_.slots, settings_.slots_bytes));
+    receiver = std::make_unique<PortReceiver>(std::span(settings_.slots, settings_.slots_bytes));
   return *receiver;
 }
 
@@ -174,12 +174,12 @@ ucs_status_t UcxTransport::on_message(void* self, const void* header, size_t hea
 
 void UcxTransport::take(const void* header, size_t header_bytes, const void* data, size_t data_bytes,
                         bool is_here) {
-  const FrameCheck check = parse_frame(header, header_bytes, data_bytes,
-                                       {.rank = static_cast<uint32_t>(settings_.rank),
-                                        .ranks = static_cast<uint32_t>(settings_.ranks),
-                                        .key = key_,
-                                        .slots_bytes = settings_.slots_bytes});
-  if (check.verdict == FrameCheck::Verdict::stranger) {
+  const PortFrameCheck check = parse_port_frame(header, header_bytes, data_bytes,
+                                                {.rank = static_cast<uint32_t>(settings_.rank),
+                                                 .ranks = static_cast<uint32_t>(settings_.ranks),
+                                                 .key = key_,
+                                                 .slots_bytes = settings_.slots_bytes});
+  if (check.verdict == PortFrameCheck::Verdict::stranger) {
     if (++strangers_ <= kStrangersLogged)
       log(Level::warn, "a message from a stranger is ignored: {}", check.reason);
     return;

@@ -26,10 +26,10 @@
 #include <vector>
 
 #include "transports/port.h"
+#include "transports/port_frame.h"
+#include "transports/port_receiver.h"
 #include "transports/ucx/address.h"
-#include "transports/ucx/frame.h"
 #include "transports/ucx/library.h"
-#include "transports/ucx/receiver.h"
 #include "transports/ucx/ucx.h"
 
 namespace tutti::ucx {
@@ -49,7 +49,7 @@ class UcxTransport;
 /// Something that UCX has been asked for and that ends later. Recycled, so that nothing is allocated per message.
 struct Request {
   enum class Kind : uint8_t { message, put, flush, drain };  // drain: a mark or a flush
-  Frame frame;                                               // message: stays in place while UCX reads it
+  PortFrame frame;                                           // message: stays in place while UCX reads it
   const std::byte* source = nullptr;
   size_t bytes = 0;
   uint64_t mark =
@@ -205,18 +205,18 @@ class UcxTransport final : public PortTransport {
   static ucs_status_t on_message(void* self, const void* header, size_t header_bytes, void* data,
                                  size_t data_bytes, const ucp_am_recv_param_t* param) noexcept;
   void take(const void* header, size_t header_bytes, const void* data, size_t data_bytes, bool is_here);
-  Receiver& receiver(int peer);
+  PortReceiver& receiver(int peer);
   std::string name_of(int peer) const;
 
   const UcxSettings settings_;
   const uint64_t key_;
   // What UCX calls back touches these, so they outlive the worker.
   RequestPool requests_;
-  std::vector<std::unique_ptr<Receiver>> receivers_;  // by rank; null: nothing has come yet
-  std::vector<std::unique_ptr<UcxPort>> ports_;       // by rank; null: not opened
-  std::vector<UcxPort*> listed_;                      // to be pushed
-  std::vector<bool> failed_;                          // by rank
-  uint64_t strangers_ = 0;                            // messages that were ignored
+  std::vector<std::unique_ptr<PortReceiver>> receivers_;  // by rank; null: nothing has come yet
+  std::vector<std::unique_ptr<UcxPort>> ports_;           // by rank; null: not opened
+  std::vector<UcxPort*> listed_;                          // to be pushed
+  std::vector<bool> failed_;                              // by rank
+  uint64_t strangers_ = 0;                                // messages that were ignored
   Failure failure_;
   bool said_goodbye_ = false;
   Worker worker_;

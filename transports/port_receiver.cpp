@@ -1,14 +1,14 @@
-#include "transports/ucx/receiver.h"
+#include "transports/port_receiver.h"
 
 #include <fmt/format.h>
 
 #include <cstring>
 
-namespace tutti::ucx {
+namespace tutti {
 
 namespace {
 
-void announce(Announcement& latest, const Frame& frame) {
+void announce(Announcement& latest, const PortFrame& frame) {
   latest.epoch.store(0, std::memory_order_relaxed);
   latest.count.store(frame.count, std::memory_order_release);
   latest.call.store(frame.call, std::memory_order_release);
@@ -18,10 +18,10 @@ void announce(Announcement& latest, const Frame& frame) {
 
 }  // namespace
 
-Receiver::Receiver(std::span<std::byte> slots)
+PortReceiver::PortReceiver(std::span<std::byte> slots)
     : slots_(slots), early_(std::make_unique<Inbox>()), inbox_(early_.get()) {}
 
-void Receiver::attach(Inbox& inbox) {
+void PortReceiver::attach(Inbox& inbox) {
   const auto hand_over = [](std::atomic<uint64_t>& to, const std::atomic<uint64_t>& from) {
     const uint64_t value = from.load(std::memory_order_relaxed);
     if (value != 0) publish(to, value);
@@ -38,11 +38,10 @@ void Receiver::attach(Inbox& inbox) {
   early_.reset();
 }
 
-std::string Receiver::take(const Frame& frame, const void* data) {
-  if (frame.kind == kGrant) {
-    if (frame.value > inbox_->granted.load(std::memory_order_relaxed)) publish(inbox_->granted, frame.value);
-    return {};
-  }
+std::string PortReceiver::take(const PortFrame& frame, const void* data) {
+  if (frame.granted > inbox_->granted.load(std::memory_order_relaxed))
+    publish(inbox_->granted, frame.granted);
+  if (frame.kind == kGrant) return {};
   // Judged before anything is written: a frame that comes twice must not write slots that are in use again.
   if (frame.sequence < next_ || frame.sequence - next_ >= kWindow)
     return fmt::format("frame {} came where frame {} was next (window: {} frames)", frame.sequence, next_,
@@ -56,7 +55,7 @@ std::string Receiver::take(const Frame& frame, const void* data) {
   if (frame.sequence != next_) return {};
   std::string problem = apply(frame);
   while (problem.empty() && kept_ != 0) {
-    Frame& waiting = window_[next_ % kWindow];
+    PortFrame& waiting = window_[next_ % kWindow];
     if (waiting.kind == 0) break;
     problem = apply(waiting);
     waiting.kind = 0;
@@ -65,16 +64,16 @@ std::string Receiver::take(const Frame& frame, const void* data) {
   return problem;
 }
 
-std::string Receiver::keep(const Frame& frame) {
+std::string PortReceiver::keep(const PortFrame& frame) {
   if (window_.empty()) window_.resize(kWindow);
-  Frame& place = window_[frame.sequence % kWindow];
+  PortFrame& place = window_[frame.sequence % kWindow];
   if (place.kind != 0) return fmt::format("frame {} came twice", frame.sequence);
   place = frame;
   ++kept_;
   return {};
 }
 
-std::string Receiver::apply(const Frame& frame) {
+std::string PortReceiver::apply(const PortFrame& frame) {
   if (has_left_) return fmt::format("frame {} came after the last one", frame.sequence);
   ++next_;
   has_left_ = frame.kind == kLeave;
@@ -89,4 +88,4 @@ std::string Receiver::apply(const Frame& frame) {
   return {};
 }
 
-}  // namespace tutti::ucx
+}  // namespace tutti

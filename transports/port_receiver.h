@@ -16,21 +16,21 @@
 #include <vector>
 
 #include "transports/port.h"
-#include "transports/ucx/frame.h"
+#include "transports/port_frame.h"
 
-namespace tutti::ucx {
+namespace tutti {
 
-class Receiver {
+class PortReceiver {
  public:
   static constexpr size_t kWindow = 1024;
 
-  explicit Receiver(std::span<std::byte> slots);
+  explicit PortReceiver(std::span<std::byte> slots);
 
   /// From now on counters are raised in `inbox`.
   void attach(Inbox& inbox);
 
-  /// Takes a frame that parse_frame() has found good. Empty, or why the peer is broken.
-  std::string take(const Frame& frame, const void* data);
+  /// Takes a frame that parse_port_frame() has found good. Empty, or why the peer is broken.
+  std::string take(const PortFrame& frame, const void* data);
 
   /// How many frames have been applied.
   uint64_t applied() const { return next_; }
@@ -40,17 +40,18 @@ class Receiver {
   bool has_left() const { return has_left_; }
 
  private:
-  std::string keep(const Frame& frame);
-  std::string apply(const Frame& frame);
+  std::string keep(const PortFrame& frame);
+  std::string apply(const PortFrame& frame);
 
   std::span<std::byte> slots_;
   std::unique_ptr<Inbox> early_;  // until attach()
   Inbox* inbox_;
   uint64_t next_ = 0;
   size_t kept_ = 0;
-  std::vector<Frame> window_;  // by number modulo kWindow; kind 0: not here. Empty until a frame comes early
+  std::vector<PortFrame>
+      window_;  // by number modulo kWindow; kind 0: not here. Empty until a frame comes early
   uint64_t bytes_ = 0;
   bool has_left_ = false;
 };
 
-}  // namespace tutti::ucx
+}  // namespace tutti

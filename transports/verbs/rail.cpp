@@ -1,0 +1,100 @@
+#include "transports/verbs/rail.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "core/clock.h"
+#include "core/error.h"
+
+namespace tutti::verbs {
+
+namespace {
+
+constexpr int kFirstRoom = 256;
+
+[[noreturn]] void refuse(const std::string& rail, const char* what) {
+  const int error = errno;
+  raise_errno(error, "{} on the RDMA device {}", what, rail);
+}
+
+/// Events are taken as they come, and never waited for here.
+void set_nonblocking(int descriptor, const std::string& rail) {
+  const int flags = fcntl(descriptor, F_GETFL);
+  if (flags < 0 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) < 0)
+    refuse(rail, "fcntl of the event channel");
+}
+
+}  // namespace
+
+Rail::Rail(const RailInfo& info, const RailMemory& memory) : info_(info), context_(open_device(info.device)) {
+  domain_.reset(ibv_alloc_pd(context_.get()));
+  if (!domain_) refuse(info.name, "a protection domain");
+  channel_.reset(ibv_create_comp_channel(context_.get()));
+  if (!channel_) refuse(info.name, "an event channel");
+  set_nonblocking(channel_->fd, info.name);
+  room_ = kFirstRoom;
+  completions_.reset(ibv_create_cq(context_.get(), room_, nullptr, channel_.get(), 0));
+  if (!completions_) refuse(info.name, "a completion queue");
+  if (!memory.slots.empty()) slots_ = register_memory(memory.slots, "slots");
+  mail_ = register_memory(memory.mail, "mailboxes");
+  greeter_ = std::make_unique<Greeter>(context_.get(), domain_.get(), channel_.get(), info_);
+}
+
+Region Rail::register_memory(std::span<std::byte> memory, const char* what) {
+  constexpr int kAccess = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
+  Region region(ibv_reg_mr(domain_.get(), memory.data(), memory.size(), kAccess));
+  if (!region) {
+    const int error = errno;
+    raise_errno(error, "registering {} bytes of {} with the RDMA device {}{}", memory.size(), what,
+                info_.name,
+                error == ENOMEM ? " (is the limit of locked memory large enough? ulimit -l)" : "");
+  }
+  return region;
+}
+
+RailAddress Rail::address() const {
+  return {.gid = info_.gid,
+          .greeter = greeter_->number(),
+          .slots_rkey = slots_ ? slots_->rkey : 0,
+          .mail_rkey = mail_->rkey,
+          .mtu = info_.mtu,
+          .lid = info_.lid,
+          .sort = info_.sort,
+          .port = static_cast<uint8_t>(info_.port)};
+}
+
+void Rail::reserve_completions(int more) {
+  reserved_ += more;
+  if (reserved_ <= room_) return;
+  const int wanted = std::max(reserved_, 2 * room_);
+  if (const int error = ibv_resize_cq(completions_.get(), wanted); error != 0)
+    raise_errno(error, "a completion queue of {} entries on the RDMA device {}", wanted, info_.name);
+  room_ = wanted;
+}
+
+/// While it is busy, from the completion before; small writes say nothing of its rate.
+void Rail::count_completion(uint64_t bytes, uint64_t posted_ns) {
+  constexpr uint64_t kLeast = 4096;
+  constexpr double kShare = 0.125;  // of the newest
+  outstanding -= std::min(outstanding, bytes);
+  const uint64_t now = now_ns();
+  const uint64_t begin = std::max(posted_ns, std::exchange(last_completion_ns_, now));
+  if (bytes < kLeast) return;
+  const double sample = static_cast<double>(now - begin) / static_cast<double>(bytes);
+  ns_per_byte = ns_per_byte > 0 ? ns_per_byte + kShare * (sample - ns_per_byte) : sample;
+}
+
+bool Rail::arm() {
+  return ibv_req_notify_cq(completions_.get(), 0) == 0 && greeter_->arm();
+}
+
+void Rail::take_events() {
+  ibv_cq* queue = nullptr;
+  void* user = nullptr;
+  while (ibv_get_cq_event(channel_.get(), &queue, &user) == 0) ibv_ack_cq_events(queue, 1);
+}
+
+}  // namespace tutti::verbs

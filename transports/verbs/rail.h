@@ -1,0 +1,67 @@
+// One rail of this rank: a card's port, opened; where completions come in; what of this rank's memory it may touch.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "transports/verbs/address.h"
+#include "transports/verbs/devices.h"
+#include "transports/verbs/greeter.h"
+#include "transports/verbs/handles.h"
+
+namespace tutti::verbs {
+
+/// Memory that a rail may read, and that peers may write.
+struct RailMemory {
+  std::span<std::byte> slots;
+  std::span<std::byte> mail;
+};
+
+class Rail {
+ public:
+  /// Throws Error(system_error) saying what the card refused.
+  Rail(const RailInfo& info, const RailMemory& memory);
+
+  const RailInfo& info() const { return info_; }
+  ibv_context* context() const { return context_.get(); }
+  ibv_pd* domain() const { return domain_.get(); }
+  ibv_cq* completions() const { return completions_.get(); }
+  ibv_comp_channel* channel() const { return channel_.get(); }
+  Greeter& greeter() { return *greeter_; }
+
+  uint32_t slots_key() const { return slots_ ? slots_->lkey : 0; }
+  uint32_t mail_key() const { return mail_->lkey; }
+  RailAddress address() const;
+
+  /// Makes room for so many more completions that may wait at a time. Throws Error.
+  void reserve_completions(int more);
+
+  /// Asks for an event when something completes. False where it cannot.
+  bool arm();
+  /// Takes the events that came.
+  void take_events();
+
+  // How busy it is, over all peers.
+  uint64_t outstanding = 0;  // bytes that are not complete
+  double ns_per_byte = 0;    // as measured lately; 0: not yet
+  void count_completion(uint64_t bytes, uint64_t posted_ns);
+
+ private:
+  Region register_memory(std::span<std::byte> memory, const char* what);
+
+  RailInfo info_;
+  Context context_;
+  Domain domain_;
+  EventChannel channel_;
+  CompletionQueue completions_;
+  int room_ = 0;      // in the completion queue
+  int reserved_ = 0;  // of that
+  Region slots_;      // none where there are none
+  Region mail_;
+  std::unique_ptr<Greeter> greeter_;
+  uint64_t last_completion_ns_ = 0;
+};
+
+}  // namespace tutti::verbs

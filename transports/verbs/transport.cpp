@@ -1,0 +1,304 @@
+// One rank's end: the rails, the ports, and what comes in.
+#include "transports/verbs/transport.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "core/clock.h"
+#include "core/error.h"
+#include "core/log.h"
+
+namespace tutti::verbs {
+
+namespace {
+
+constexpr int kBatch = 16;  // completions that are taken together
+constexpr int kTurns = 4;   // of these in one advance()
+
+uint64_t random_key() {
+  uint64_t key = 0;
+  if (getrandom(&key, sizeof(key), 0) != sizeof(key))
+    raise_errno(errno, "getrandom of {} bytes", sizeof(key));
+  return key;
+}
+
+void check(const VerbsSettings& settings) {
+  if (settings.rank < 0 || settings.rank >= settings.ranks)
+    raise(Result::invalid_argument, "verbs transport: rank {} of {}", settings.rank, settings.ranks);
+  if (settings.slots == nullptr && settings.slots_bytes != 0)
+    raise(Result::invalid_argument, "verbs transport: {} bytes of slots at a null pointer",
+          settings.slots_bytes);
+}
+
+/// As verbs.h spells it: that is what one searches for.
+std::string status_text(ibv_wc_status status) {
+  switch (status) {
+    case IBV_WC_RETRY_EXC_ERR:
+      return "IBV_WC_RETRY_EXC_ERR: it does not answer";
+    case IBV_WC_RNR_RETRY_EXC_ERR:
+      return "IBV_WC_RNR_RETRY_EXC_ERR: it was not ready to receive (a defect of Tutti)";
+    case IBV_WC_REM_ACCESS_ERR:
+      return "IBV_WC_REM_ACCESS_ERR: it refused the write";
+    case IBV_WC_REM_OP_ERR:
+      return "IBV_WC_REM_OP_ERR: its card could not do the write";
+    case IBV_WC_LOC_PROT_ERR:
+      return "IBV_WC_LOC_PROT_ERR: the card may not read the source (a defect of Tutti)";
+    default:
+      return fmt::format("status {}: {}", static_cast<int>(status), ibv_wc_status_str(status));
+  }
+}
+
+}  // namespace
+
+VerbsTransport::VerbsTransport(const VerbsSettings& settings)
+    : settings_((check(settings), settings)),
+      key_(random_key()),
+      mail_(settings.rank, settings.ranks),
+      ports_(static_cast<size_t>(settings.ranks)),
+      failed_(static_cast<size_t>(settings.ranks)),
+      events_(epoll_create1(EPOLL_CLOEXEC)) {
+  if (!events_) raise_errno(errno, "an epoll descriptor");
+  calibrate_ticks();
+  for (int r = 0; r < settings.ranks; ++r)
+    receivers_.push_back(std::make_unique<PortReceiver>(std::span(settings_.slots, settings_.slots_bytes)));
+  listed_.reserve(ports_.size());
+  greeting_.reserve(ports_.size());
+  std::vector<RailInfo> chosen = choose_rails(list_rails(settings.tuning.gid_index), settings.rails);
+  if (chosen.size() > kMostRails) chosen.resize(kMostRails);
+  const RailMemory memory = {{settings_.slots, settings_.slots_bytes}, {mail_.data(), mail_.bytes()}};
+  for (const RailInfo& info : chosen) {
+    rails_.push_back(std::make_unique<Rail>(info, memory));
+    epoll_event event = {};
+    event.events = EPOLLIN;
+    if (epoll_ctl(events_.get(), EPOLL_CTL_ADD, rails_.back()->channel()->fd, &event) != 0)
+      raise_errno(errno, "waiting for events of the RDMA device {}", info.name);
+  }
+}
+
+VerbsTransport::~VerbsTransport() {
+  VerbsTransport::close(settings_.close_ns);
+}
+
+std::string VerbsTransport::address() const {
+  RankAddress address = {.rank = static_cast<uint32_t>(settings_.rank),
+                         .key = key_,
+                         .slots = reinterpret_cast<uintptr_t>(settings_.slots),
+                         .slots_bytes = settings_.slots_bytes,
+                         .mailboxes = reinterpret_cast<uintptr_t>(mail_.data()),
+                         .rails = {}};
+  for (const auto& rail : rails_) address.rails.push_back(rail->address());
+  return pack(address);
+}
+
+Port& VerbsTransport::open(int peer, const std::string& address, Inbox& inbox) {
+  if (peer < 0 || peer >= settings_.ranks || peer == settings_.rank || ports_[static_cast<size_t>(peer)])
+    raise(Result::invalid_argument,
+          "rank {} opens a port to rank {} of {}, which is itself, open already or nobody", settings_.rank,
+          peer, settings_.ranks);
+  try {
+    RankAddress to = unpack(address);
+    if (to.rank != static_cast<uint32_t>(peer))
+      raise(Result::invalid_argument, "the address of rank {} came instead", to.rank);
+    for (size_t i = 0; i < std::min(rails_.size(), to.rails.size()); ++i) {
+      const RailInfo& own = rails_[i]->info();
+      if (own.sort != to.rails[i].sort)
+        raise(Result::unsupported,
+              "rail {} is {} here ({}) and {} there: TUTTI_IB_GID_INDEX and TUTTI_IB_HCA say which to use", i,
+              verbs::name_of(own.sort), own.name, verbs::name_of(to.rails[i].sort));
+    }
+    receiver(peer).attach(inbox);
+    return *(ports_[static_cast<size_t>(peer)] = std::make_unique<VerbsPort>(*this, peer, std::move(to)));
+  } catch (const Error& error) {
+    raise(error.code(), "rank {} cannot open a port to {}: {}", settings_.rank, name_of(peer), error.what());
+  }
+}
+
+std::optional<uint32_t> VerbsTransport::key_of(const Rail& rail, const std::byte* source,
+                                               size_t bytes) const {
+  const auto begin = reinterpret_cast<uintptr_t>(settings_.slots);
+  const auto at = reinterpret_cast<uintptr_t>(source);
+  if (at < begin || at - begin > settings_.slots_bytes || bytes > settings_.slots_bytes - (at - begin))
+    return std::nullopt;
+  return rail.slots_key();
+}
+
+bool VerbsTransport::has_left(int peer) const {
+  return receivers_[static_cast<size_t>(peer)]->has_left();
+}
+
+std::string VerbsTransport::route(int peer) const {
+  const auto& port = ports_[static_cast<size_t>(peer)];
+  return port == nullptr ? std::string() : port->route();
+}
+
+std::string VerbsTransport::name_of(int peer) const {
+  return settings_.name_of ? settings_.name_of(peer) : fmt::format("rank {}", peer);
+}
+
+// ---- what comes in
+
+void VerbsTransport::advance() {
+  for (size_t r = 0; r < rails_.size(); ++r) {
+    if (armed_) rails_[r]->take_events();
+    for (int turn = 0; turn < kTurns && poll(r) == kBatch; ++turn) {
+    }
+    hear_greetings(*rails_[r]);
+  }
+  armed_ = false;
+  if (!greeting_.empty()) greet();
+  if (!listed_.empty()) push_listed();
+}
+
+/// How many completions there were.
+int VerbsTransport::poll(size_t rail) {
+  std::array<ibv_wc, kBatch> completions;
+  const int count = ibv_poll_cq(rails_[rail]->completions(), kBatch, completions.data());
+  for (int i = 0; i < count; ++i) take(rail, completions[static_cast<size_t>(i)]);
+  return count;
+}
+
+void VerbsTransport::take(size_t rail, const ibv_wc& completion) {
+  const bool received = (completion.wr_id & Connection::kReceived) != 0;
+  const uint64_t peer_index = completion.wr_id & ~Connection::kReceived;
+  const auto peer = static_cast<int>(peer_index);
+  const auto& port = ports_[peer_index];
+  if (port == nullptr || port->is_broken()) return;
+  if (completion.status != IBV_WC_SUCCESS) {
+    // What was posted behind a write that failed says nothing of its own.
+    if (completion.status == IBV_WC_WR_FLUSH_ERR) return;
+    if (has_left(peer)) {
+      port->break_off();
+    } else {
+      fail(peer, fmt::format("{}: {}", rails_[rail]->info().name, status_text(completion.status)));
+    }
+    return;
+  }
+  if (!received) {
+    port->complete(rail);
+    return;
+  }
+  if (completion.opcode != IBV_WC_RECV_RDMA_WITH_IMM) {
+    fail(peer, fmt::format("{}: it sent a message, where writes were expected", rails_[rail]->info().name));
+    return;
+  }
+  port->receive(rail);
+  take_immediate(*port, ntohl(completion.imm_data));
+}
+
+void VerbsTransport::take_immediate(VerbsPort& port, uint32_t immediate) {
+  constexpr uint32_t kIsAcknowledgement = 1U << 31;
+  if ((immediate & kIsAcknowledgement) == 0) {
+    port.take_record(immediate);
+  } else {
+    port.hear_acknowledgement(immediate & ~kIsAcknowledgement);
+  }
+}
+
+void VerbsTransport::hear_greetings(Rail& rail) {
+  for (;;) {
+    const std::span<const std::byte> bytes = rail.greeter().next();
+    if (bytes.empty()) return;
+    const std::optional<Greeting> greeting =
+        parse_greeting(bytes, key_, static_cast<uint32_t>(settings_.ranks));
+    // From a stranger, or earlier than this rank has opened its port: it will come again.
+    if (!greeting || ports_[greeting->source] == nullptr) continue;
+    const int peer = static_cast<int>(greeting->source);
+    try {
+      ports_[greeting->source]->hear(*greeting);
+    } catch (const Error& error) {
+      fail(peer, error.what());
+    }
+  }
+}
+
+void VerbsTransport::greet() {
+  const uint64_t now = now_ns();
+  std::erase_if(greeting_, [now](VerbsPort* port) { return !port->greet(now); });
+}
+
+void VerbsTransport::push_listed() {
+  // A port that lists itself again is asked by the next advance().
+  const size_t count = listed_.size();
+  for (size_t i = 0; i < count; ++i) {
+    VerbsPort& port = *listed_[i];
+    port.is_listed = false;
+    port.push();
+  }
+  listed_.erase(listed_.begin(), listed_.begin() + static_cast<ptrdiff_t>(count));
+}
+
+bool VerbsTransport::arm() {
+  if (!listed_.empty() || !greeting_.empty()) return false;
+  if (!std::ranges::all_of(rails_, [](const auto& rail) { return rail->arm(); })) return false;
+  armed_ = true;
+  // What came before the request makes no event.
+  int there = 0;
+  for (size_t r = 0; r < rails_.size(); ++r) {
+    there += poll(r);
+    hear_greetings(*rails_[r]);
+  }
+  return there == 0 && listed_.empty() && greeting_.empty();
+}
+
+void VerbsTransport::list(VerbsPort& port) {
+  if (port.is_listed) return;
+  port.is_listed = true;
+  listed_.push_back(&port);
+}
+
+void VerbsTransport::give_chunk(int chunk) {
+  mail_.give_chunk(chunk);
+  for (VerbsPort* port : starved_) list(*port);
+  starved_.clear();
+}
+
+void VerbsTransport::list_greeting(VerbsPort& port) {
+  if (std::ranges::find(greeting_, &port) == greeting_.end()) greeting_.push_back(&port);
+}
+
+void VerbsTransport::fail(int peer, const std::string& why) noexcept {
+  const auto index = static_cast<size_t>(peer);
+  if (failed_[index]) return;
+  failed_[index] = true;
+  if (ports_[index] != nullptr) ports_[index]->break_off();
+  if (failure_.rank >= 0) return;
+  failure_.text = fmt::format("{}: {}", name_of(peer), why);
+  failure_.rank = peer;
+}
+
+/// Tells all peers that nothing follows, and waits until they have said the same and all has arrived: what is on its way when a queue pair is
+/// destroyed is lost.
+void VerbsTransport::close(uint64_t patience_ns) {
+  if (std::exchange(said_goodbye_, true)) return;
+  for (const auto& port : ports_) {
+    if (port != nullptr) port->leave();
+  }
+  const auto is_done = [&](const auto& port) {
+    return port == nullptr || port->is_broken() || !port->is_open() ||
+           (port->drained() && port->settle() && has_left(port->peer()));
+  };
+  const uint64_t end = now_ns() + patience_ns;
+  for (;;) {
+    advance();
+    if (std::ranges::all_of(ports_, is_done) || now_ns() >= end) return;
+    pollfd entry = {events_.get(), POLLIN, 0};
+    if (arm()) ::poll(&entry, 1, 1);
+  }
+}
+
+}  // namespace tutti::verbs
+
+namespace tutti {
+
+std::unique_ptr<PortTransport> make_verbs_transport(const VerbsSettings& settings) {
+  return std::make_unique<verbs::VerbsTransport>(settings);
+}
+
+}  // namespace tutti

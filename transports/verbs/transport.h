@@ -1,0 +1,220 @@
+// Inside of the verbs transport: rails, mailboxes, one port for each peer of another node. transports/verbs/verbs.h says what it does.
+//
+// A port comes to life when the first of the two ranks has something to say: both make their queue pairs, and tell each other the numbers by
+// greetings (address.h), which are sent again until they are answered. Nothing is posted before the peer has said that its own queue
+// pairs are connected: what comes earlier would be dropped by its card, and sent again only after the time-out.
+//
+// What is to be sent is a queue of *shipments*: some puts and the record that follows them, which has the next number of the port. A shipment
+// goes over one rail, in the order writes, record; so the record arrives after its puts. It is not begun before there is credit for its
+// record, and it is posted in pieces where the send queue, or the chunks, are full.
+//
+// A put is remembered until the signal that follows it, or the next advance(), takes it along. A grant waits in the same way for a record that
+// carries it.
+//
+// The receiver says in each of its own records how many of the peer's it has applied. Where it has applied half of kRecords without sending any,
+// it sends an *acknowledgement*: a write of no bytes, whose immediate is that number. It needs no credit: between two of them
+// the peer must have used half of its credit, so there are never more than two on their way.
+//
+//   immediate: bit 31 = 0: record, bits 0-30 = its number; bit 31 = 1: acknowledgement, bits 0-30 = how many records
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/descriptor.h"
+#include "transports/port.h"
+#include "transports/port_receiver.h"
+#include "transports/verbs/address.h"
+#include "transports/verbs/connection.h"
+#include "transports/verbs/mail.h"
+#include "transports/verbs/rail.h"
+#include "transports/verbs/verbs.h"
+
+namespace tutti::verbs {
+
+class VerbsTransport;
+
+/// Some puts, and a record behind them.
+struct Shipment {
+  static constexpr size_t kPuts = 4;
+  struct Put {
+    const std::byte* source = nullptr;
+    size_t bytes = 0;
+    uint64_t offset = 0;
+  };
+  PortFrame frame;
+  std::array<std::byte, kEmbedded> data;  // frame.bytes of it
+  std::array<Put, kPuts> puts;
+  size_t put_count = 0;
+  bool closed = false;  // has its record
+  int rail = -1;        // -1: nothing has been posted
+  size_t next_put = 0;  // the first that has not been posted entirely
+  size_t posted = 0;    // bytes of that one that have
+  Shipment* next = nullptr;
+};
+
+/// Shipments, recycled, so that nothing is allocated per message.
+class ShipmentPool {
+ public:
+  Shipment& take();
+  void give(Shipment& shipment);
+
+ private:
+  std::vector<std::unique_ptr<Shipment>> all_;
+  Shipment* free_ = nullptr;
+};
+
+class VerbsPort final : public Port {
+ public:
+  VerbsPort(VerbsTransport& transport, int peer, RankAddress address);
+  VerbsPort(const VerbsPort&) = delete;
+  VerbsPort& operator=(const VerbsPort&) = delete;
+
+  void put(const std::byte* source, size_t bytes, uint64_t offset) override;
+  void signal(uint8_t index, uint64_t value, const SignalInfo& info) override;
+  void grant(uint64_t position) override;
+  bool flushed() const override { return in_flight_ == 0; }
+  bool drained() override;
+  PortStatistics statistics() const override;
+
+  int peer() const { return peer_; }
+  bool is_broken() const { return broken_; }
+  bool is_open() const { return !connections_.empty(); }
+  std::string route() const;
+
+  /// Posts what can be posted.
+  void push();
+  bool is_listed = false;  // in the transport's list of ports to push
+
+  /// The peer's queue pairs. Answers where that is wanted. Throws Error where they cannot be connected.
+  void hear(const Greeting& greeting);
+  /// Greets again where it is time. False once there is nothing to wait for.
+  bool greet(uint64_t now);
+
+  void take_record(uint64_t number);
+  /// The lower 31 bits of how many records the peer has applied.
+  void hear_acknowledgement(uint32_t records);
+  void complete(size_t rail);
+  void receive(size_t rail);
+
+  void leave();
+  /// True once everything posted has arrived; sees to it that this is reported.
+  bool settle();
+  /// Nothing reaches the peer any more: what has not been sent is dropped.
+  void break_off();
+
+ private:
+  void make_connections();
+  void send_greeting(uint32_t flags);
+  Shipment& open_shipment();
+  Shipment& close_shipment(uint8_t kind);
+  void embed(Shipment& shipment);
+  void push_shipments();
+  bool post(Shipment& shipment);
+  bool post_puts(Shipment& shipment, Connection& connection);
+  uint32_t stage_piece(Shipment::Put& put, Shipment& shipment, Connection& connection);
+  bool post_record(Shipment& shipment, Connection& connection);
+  bool push_out(Connection& connection);
+  void acknowledge(uint64_t records);
+  void give_back(const Mark& mark);
+  int choose_rail(const Shipment& shipment) const;
+  void tell();
+  void begin(size_t bytes);
+  void end(size_t bytes);
+  void lose(const std::string& why);
+
+  VerbsTransport& transport_;
+  const int peer_;
+  const RankAddress address_;
+  const size_t rails_;                   // in common
+  std::vector<Connection> connections_;  // by rail; none before there was anything to say
+  std::vector<PathHandle> paths_;        // of greetings
+  bool connected_ = false;               // own queue pairs
+  bool peer_ready_ = false;
+  uint64_t greeted_since_ns_ = 0;  // 0: not waiting
+  uint64_t next_greeting_ns_ = 0;
+  uint64_t greeting_pause_ns_ = 0;
+  bool broken_ = false;
+
+  Shipment* queue_ = nullptr;
+  Shipment* queue_end_ = nullptr;  // maybe not closed yet
+  uint64_t sequence_ = 0;          // number of the next record
+  uint64_t credited_ = 0;          // records that the peer has applied
+  uint64_t told_ = 0;              // of the peer's, what it has been told to have come
+  uint64_t grant_ = 0;
+  uint64_t granted_ = 0;  // told
+
+  uint64_t in_flight_ = 0;   // bytes whose source is in use
+  uint64_t busy_since_ = 0;  // ticks
+  uint64_t busy_ticks_ = 0;
+  PortStatistics statistics_;
+};
+
+class VerbsTransport final : public PortTransport {
+ public:
+  explicit VerbsTransport(const VerbsSettings& settings);
+  ~VerbsTransport() override;
+  VerbsTransport(const VerbsTransport&) = delete;
+  VerbsTransport& operator=(const VerbsTransport&) = delete;
+
+  std::string_view name() const override { return "verbs"; }
+  std::string address() const override;
+  Port& open(int peer, const std::string& address, Inbox& inbox) override;
+  const Failure& failure() const override { return failure_; }
+  bool has_left(int peer) const override;
+  void close(uint64_t patience_ns) override;
+  std::string route(int peer) const override;
+  void advance() override;
+  int descriptor() const override { return events_.get(); }
+  bool arm() override;
+
+  const VerbsSettings& settings() const { return settings_; }
+  std::vector<std::unique_ptr<Rail>>& rails() { return rails_; }
+  MailMemory& mail() { return mail_; }
+  ShipmentPool& shipments() { return shipments_; }
+  PortReceiver& receiver(int peer) { return *receivers_[static_cast<size_t>(peer)]; }
+  uint64_t key() const { return key_; }
+  /// The rail's key for memory that it may read; nothing for other memory.
+  std::optional<uint32_t> key_of(const Rail& rail, const std::byte* source, size_t bytes) const;
+  /// Has push() called for `port` by the next advance().
+  void list(VerbsPort& port);
+  /// Has push() called when a chunk has come free.
+  void list_starved(VerbsPort& port) { starved_.push_back(&port); }
+  void give_chunk(int chunk);
+  /// Has greet() called for it, until it says that nothing is to wait for.
+  void list_greeting(VerbsPort& port);
+  /// `peer` cannot be reached any more; what follows "rank 3: " in the text.
+  void fail(int peer, const std::string& why) noexcept;
+
+ private:
+  int poll(size_t rail);
+  void take(size_t rail, const ibv_wc& completion);
+  void take_immediate(VerbsPort& port, uint32_t immediate);
+  void hear_greetings(Rail& rail);
+  void greet();
+  void push_listed();
+  std::string name_of(int peer) const;
+
+  const VerbsSettings settings_;
+  const uint64_t key_;
+  std::vector<std::unique_ptr<PortReceiver>> receivers_;  // by rank
+  ShipmentPool shipments_;
+  MailMemory mail_;
+  std::vector<std::unique_ptr<Rail>> rails_;
+  std::vector<std::unique_ptr<VerbsPort>> ports_;  // by rank; null: not opened
+  std::vector<VerbsPort*> listed_;
+  std::vector<VerbsPort*> greeting_;
+  std::vector<VerbsPort*> starved_;
+  std::vector<bool> failed_;  // by rank
+  Failure failure_;
+  Descriptor events_;  // of all rails
+  bool armed_ = false;
+  bool said_goodbye_ = false;
+};
+
+}  // namespace tutti::verbs
