@@ -41,7 +41,13 @@ enum class Variable : uint8_t {
   node_id,
   clock_offset,
   clock_drift,
+  transport,
   ucx_put,
+  ib_hca,
+  ib_gid_index,
+  ib_traffic_class,
+  ib_timeout,
+  ib_retry_count,
   cuda_library,
   device,
   ctas,
@@ -52,6 +58,9 @@ inline constexpr size_t kVariables = static_cast<size_t>(Variable::device_scratc
 
 /// TUTTI_SIMD, in the order of its allowed values.
 enum class SimdChoice : uint8_t { automatic, portable, avx2, avx512 };
+
+/// TUTTI_TRANSPORT, in the order of its allowed values.
+enum class TransportChoice : uint8_t { automatic, verbs, ucx, shm };
 
 /// TUTTI_UCX_PUT, in the order of its allowed values.
 enum class UcxPut : uint8_t { automatic, message, rma };

@@ -4,7 +4,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -55,12 +54,6 @@ struct Job {
   shm::Layout layout;
 };
 
-bool has_entries(const char* folder) {
-  std::error_code ignored;
-  const std::filesystem::directory_iterator entries(folder, ignored);
-  return !ignored && entries != std::filesystem::directory_iterator{};
-}
-
 Transport look_at_shm() {
   try {
     const Descriptor memory = shm::create_memory(4096, 0);
@@ -78,6 +71,13 @@ Transport ucx_transport() {
   return ucx;
 }
 
+Transport verbs_transport() {
+  const VerbsReport report = look_at_verbs();
+  Transport verbs = {"verbs", report.usable, report.problem, {}, report.rails};
+  if (report.usable) verbs.detail = "ranks of different nodes, past the kernel";
+  return verbs;
+}
+
 /// "No driver", "no device" and "not in this build" call for different action.
 Transport look_at_cuda() {
   const DeviceReport report = look_at_devices();
@@ -89,14 +89,7 @@ Transport look_at_cuda() {
 
 /// What is there but not used yet is said as such: "no device" and "no support in this version" call for different action.
 std::vector<Transport> look_at_transports() {
-  const bool nic = has_entries("/sys/class/infiniband");
-  const std::string version = fmt::format("version {} has no such transport", kVersionText);
-  return {look_at_shm(),
-          look_at_cuda(),
-          {"verbs", false,
-           fmt::format("{}; {}", nic ? "an RDMA device is present" : "no RDMA device (/sys/class/infiniband)",
-                       version)},
-          ucx_transport()};
+  return {look_at_shm(), look_at_cuda(), verbs_transport(), ucx_transport()};
 }
 
 std::string name_of_interface(const std::vector<NetworkInterface>& interfaces, const IpAddress& address) {

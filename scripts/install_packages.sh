@@ -16,7 +16,7 @@ END
 
 # `a|b` is met by either; the first that the distribution has is installed.
 build_packages=(g++ cmake ninja-build ccache libfmt-dev libcli11-dev nlohmann-json3-dev libopenmpi-dev openmpi-bin
-  'pkg-config|pkgconf' libhwloc-dev libucx-dev libpmix-dev)
+  'pkg-config|pkgconf' libhwloc-dev libucx-dev libibverbs-dev libpmix-dev)
 # libclang-rt-dev (sanitizer and fuzzer runtimes of the default clang) has only a versioned name on some releases.
 test_packages=(catch2 clang clang-format clang-tidy 'libclang-rt-dev|libclang-rt-18-dev|libclang-rt-14-dev'
   python3 python3-jsonschema python3-numpy python3-yaml yamllint librsvg2-bin strace shellcheck git iproute2)

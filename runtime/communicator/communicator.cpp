@@ -57,7 +57,7 @@ Communicator::Communicator(std::unique_ptr<World> world, const Settings& setting
       packets_(world_->node->layout.packets_size),
       epoch_(settings.epoch_start - 1),
       waited_for_(static_cast<size_t>(endpoint_.ranks())) {
-  if (world_->transport) pollers_.push_back(world_->transport.get());
+  if (world_->networks) pollers_ = world_->networks->pollers();
   sleeper_ = Sleeper(endpoint_.sleepers, world_->place(), endpoint_.self().wake_descriptor, pollers_);
   wait_loop_ = WaitLoop(wait_settings(settings, world_->crowd), &sleeper_, pollers_);
   const shm::Layout& layout = world_->node->layout;
@@ -82,13 +82,13 @@ Communicator::~Communicator() {
   publish(endpoint_.self().retired->closed, 1);
   endpoint_.wake_all();
   write_statistics();
-  if (!world_->transport) return;
+  if (!world_->networks) return;
   log(Level::info, "{}", describe());
   // What was sent last may still be on its way to ranks that are late.
   constexpr uint64_t kPatienceNs = 5'000'000'000;
   constexpr uint64_t kPatienceAfterErrorNs = 200'000'000;
-  world_->transport->close(abort_.raised() || poisoned_ != Result::success ? kPatienceAfterErrorNs
-                                                                           : kPatienceNs);
+  world_->networks->close(abort_.raised() || poisoned_ != Result::success ? kPatienceAfterErrorNs
+                                                                          : kPatienceNs);
   // Its thread looks at this communicator's memory.
   world_->control.reset();
 }

@@ -114,7 +114,11 @@ void Communicator::find_mismatch() {
 }
 
 bool Communicator::has_closed(int peer) const {
-  if (!world_->is_mapped(peer)) return world_->transport->has_left(peer);
+  if (!world_->is_mapped(peer)) {
+    // Where nothing was ever sent, a transport may not hear of it; and nothing that came earlier can be overtaken.
+    return world_->networks->has_left(peer) ||
+           (!world_->networks->is_in_use(peer) && world_->control->state(peer) == PeerState::closed);
+  }
   return reached(endpoint_.peer(peer).retired->closed, 1);
 }
 
@@ -165,9 +169,10 @@ bool Communicator::has_waited_for_news() {
 
 /// A connection that broke, and nobody knows why.
 bool Communicator::find_broken_port() {
-  if (!world_->transport) return false;
-  const PortTransport::Failure& failure = world_->transport->failure();
-  if (failure.rank < 0) return false;
+  if (!world_->networks) return false;
+  const PortTransport::Failure* found = world_->networks->failure();
+  if (found == nullptr) return false;
+  const PortTransport::Failure& failure = *found;
   const std::vector<int>& awaited = interpreter_.awaited();
   if (std::find(awaited.begin(), awaited.end(), failure.rank) == awaited.end()) return false;
   if (has_closed(failure.rank) || has_ended(failure.rank)) return false;

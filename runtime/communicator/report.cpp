@@ -36,14 +36,16 @@ std::string Communicator::describe() const {
   std::string text =
       fmt::format("{} of {}{}", rank_text(rank()), world_->placement.summary(), slowest_text());
   if (device_) text += "\n  " + device_->describe();
+  if (world_->networks && !world_->networks->remark().empty())
+    text += "\n  not all ranks are reached by verbs: " + world_->networks->remark();
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
     const Port* port = endpoint_.peer(peer).port;
-    text += fmt::format("\n  {}: {}", rank_text(peer),
-                        port == nullptr ? "shared memory" : world_->transport->name());
-    if (port != nullptr) {
-      const std::string route = world_->transport->route(peer);
-      text += fmt::format("{}{}, {}", route.empty() ? "" : " ", route, traffic_text(port->statistics()));
+    text += fmt::format("\n  {}: ", rank_text(peer));
+    if (port == nullptr) {
+      text += "shared memory";
+    } else {
+      text += fmt::format("{}, {}", world_->networks->route(peer), traffic_text(port->statistics()));
     }
     const double waited = static_cast<double>(ticks_to_ns(waited_for_[static_cast<size_t>(peer)])) * 1e-9;
     text += fmt::format(", awaited {:.3g} s", waited);

@@ -59,6 +59,13 @@ Settings make_settings(const Environment& environment, const Overrides& override
   s.interfaces = environment.text(Variable::ifname);
   s.ports = environment.text(Variable::port_range);
   s.node_id = environment.text(Variable::node_id);
+  s.transport = environment.choice<TransportChoice>(Variable::transport);
+  s.ib_rails = environment.text(Variable::ib_hca);
+  if (!environment.is_automatic(Variable::ib_gid_index))
+    s.ib_tuning.gid_index = static_cast<int>(environment.integer(Variable::ib_gid_index));
+  s.ib_tuning.traffic_class = static_cast<int>(environment.integer(Variable::ib_traffic_class));
+  s.ib_tuning.timeout = static_cast<int>(environment.integer(Variable::ib_timeout));
+  s.ib_tuning.retries = static_cast<int>(environment.integer(Variable::ib_retry_count));
   s.ucx_put = environment.choice<UcxPut>(Variable::ucx_put);
   if (overrides.device < kDeviceNone) {
     raise(Result::invalid_argument,

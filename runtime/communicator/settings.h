@@ -7,6 +7,7 @@
 #include "core/env.h"
 #include "core/wait_loop.h"
 #include "runtime/tuner/selection.h"
+#include "transports/verbs/verbs.h"
 
 namespace tutti {
 
@@ -26,8 +27,11 @@ struct Settings {
   Tuning tuning;
   std::string interfaces;  // for set-up and control; empty: automatic
   std::string ports;
-  std::string node_id;  // empty: made from this machine
+  std::string node_id;                                     // empty: made from this machine
+  TransportChoice transport = TransportChoice::automatic;  // between nodes
   UcxPut ucx_put = UcxPut::automatic;
+  std::string ib_rails;  // empty: all
+  VerbsTuning ib_tuning;
   int device = kDeviceAutomatic;      // or kDeviceNone, or the number of a CUDA device
   int ctas = 0;                       // most thread blocks of a rank per collective; 0 = automatic
   int device_comms = 1;               // communicators that share a device at one time

@@ -8,9 +8,6 @@
 #include "runtime/bootstrap/parcels.h"
 #include "runtime/bootstrap/rendezvous.h"
 #include "runtime/device.h"
-#ifdef TUTTI_HAVE_UCX
-#include "transports/ucx/ucx.h"
-#endif
 
 namespace tutti {
 
@@ -51,34 +48,15 @@ void meet_on_node(World& world, const UniqueId& id, const Settings& settings) {
   world.node = meet(id_of_node(id, static_cast<unsigned>(node)), meeting);
 }
 
-std::unique_ptr<PortTransport> make_transport([[maybe_unused]] World& world,
-                                              [[maybe_unused]] const Settings& settings) {
-#ifdef TUTTI_HAVE_UCX
-  const shm::Window window = world.node->window(world.place());
-  return make_ucx_transport(
-      {.rank = world.rank,
-       .ranks = world.ranks(),
-       .slots = window.slots,
-       .slots_bytes = world.node->layout.slots_size,
-       .put = settings.ucx_put,
-       .name_of = [&placement = world.placement](int r) { return placement.rank_name(r); }});
-#else
-  raise(Result::unsupported,
-        "rank {}: the ranks are on {} nodes, and this build has no transport between nodes (UCX)", world.rank,
-        world.placement.node_count());
-#endif
-}
-
-void open_ports(World& world, const Settings& settings) {
-  world.transport = make_transport(world, settings);
-  const std::vector<std::string> addresses = world.control->all_gather(world.transport->address());
+void open_networks(World& world, const Settings& settings) {
   world.inboxes = std::vector<Inbox>(static_cast<size_t>(world.ranks()));
-  world.ports.resize(static_cast<size_t>(world.ranks()));
-  for (int peer = 0; peer < world.ranks(); ++peer) {
-    if (world.is_mapped(peer)) continue;
-    const auto p = static_cast<size_t>(peer);
-    world.ports[p] = &world.transport->open(peer, addresses[p], world.inboxes[p]);
-  }
+  const NetworksRequest request = {
+      .rank = world.rank,
+      .placement = &world.placement,
+      .slots = {world.node->window(world.place()).slots, world.node->layout.slots_size},
+      .settings = &settings,
+      .all_gather = [&world](const std::string& own) { return world.control->all_gather(own); }};
+  world.networks = std::make_unique<Networks>(request, world.inboxes);
 }
 
 void find_places(World& world, const Settings& settings) {
@@ -105,7 +83,7 @@ void find_devices(World& world, const UniqueId& id, const Settings& settings) {
 void join_others(World& world, const UniqueId& id, const Settings& settings) {
   find_places(world, settings);
   meet_on_node(world, id, settings);
-  if (world.placement.node_count() > 1) open_ports(world, settings);
+  if (world.placement.node_count() > 1) open_networks(world, settings);
   find_devices(world, id, settings);
   // Nobody starts before everybody can be reached.
   world.crowd = Crowd::from(world.control->all_gather(Crowd::describe_self()), world.rank);
@@ -123,7 +101,7 @@ host::Endpoint World::endpoint() {
   for (int p = 0; p < ranks(); ++p) {
     const auto at = static_cast<size_t>(p);
     if (!is_mapped(p)) {
-      endpoint.peers.push_back({.from = &inboxes[at].line, .inbox = &inboxes[at], .port = ports[at]});
+      endpoint.peers.push_back({.from = &inboxes[at].line, .inbox = &inboxes[at], .port = networks->port(p)});
       continue;
     }
     const int there = place_of(p);

@@ -10,6 +10,7 @@
 #include "runtime/bootstrap/control.h"
 #include "runtime/bootstrap/node.h"
 #include "runtime/bootstrap/parcels.h"
+#include "runtime/communicator/networks.h"
 #include "runtime/communicator/settings.h"
 #include "runtime/topology/crowd.h"
 #include "runtime/topology/placement.h"
@@ -25,13 +26,12 @@ struct World {
   int rank = 0;
   Placement placement;
   Crowd crowd;
-  bool one_process = false;          // all ranks are threads of this process
-  std::vector<uint32_t> pids;        // by rank; for messages
-  std::unique_ptr<Control> control;  // null where all ranks are on one node
-  std::shared_ptr<Node> node;        // the ranks of this node, by place
-  std::vector<Inbox> inboxes;        // by rank; none on one node
-  std::unique_ptr<PortTransport> transport;
-  std::vector<Port*> ports;                 // by rank; null for the ranks of this node
+  bool one_process = false;                 // all ranks are threads of this process
+  std::vector<uint32_t> pids;               // by rank; for messages
+  std::unique_ptr<Control> control;         // null where all ranks are on one node
+  std::shared_ptr<Node> node;               // the ranks of this node, by place
+  std::vector<Inbox> inboxes;               // by rank; none on one node
+  std::unique_ptr<Networks> networks;       // null where all ranks are on one node
   std::unique_ptr<ParcelExchange> parcels;  // among the ranks of this node; null inside one process
   std::shared_ptr<DeviceTeam> devices;      // null: host memory only
 

@@ -13,6 +13,11 @@
 #include "core/error.h"
 #include "transports/ucx/library.h"
 #endif
+#ifdef TUTTI_HAVE_VERBS
+#include <fmt/format.h>
+
+#include "transports/verbs/devices.h"
+#endif
 
 namespace tutti {
 
@@ -84,6 +89,40 @@ UcxReport look_at_ucx() {
 
 UcxReport look_at_ucx() {
   UcxReport report;
+  report.problem = std::string("version ") + kVersionText + " was built without it";
+  return report;
+}
+
+#endif
+
+#ifdef TUTTI_HAVE_VERBS
+
+VerbsReport look_at_verbs() {
+  VerbsReport report;
+  report.built = true;
+  constexpr int kAutomaticGid = -1;
+  for (const verbs::RailInfo& rail : verbs::list_rails(kAutomaticGid)) {
+    if (rail.problem.empty()) {
+      report.rails.push_back(fmt::format("{} ({}{}{:.3g} Gbit/s, {}, {})", rail.name, rail.network,
+                                         rail.network.empty() ? "" : ", ", rail.gbits,
+                                         verbs::gid_text(rail.gid), verbs::name_of(rail.sort)));
+      report.usable = true;
+    } else {
+      report.rails.push_back(fmt::format("{}: {}", rail.name, rail.problem));
+    }
+  }
+  if (report.rails.empty()) {
+    report.problem = "no RDMA device";
+  } else if (!report.usable) {
+    report.problem = "no RDMA device can be used";
+  }
+  return report;
+}
+
+#else
+
+VerbsReport look_at_verbs() {
+  VerbsReport report;
   report.problem = std::string("version ") + kVersionText + " was built without it";
   return report;
 }

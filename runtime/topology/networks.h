@@ -1,4 +1,4 @@
-// What UCX, the transport between nodes, finds on this machine.
+// What the transports between nodes find on this machine.
 #pragma once
 
 #include <string>
@@ -16,6 +16,16 @@ struct UcxReport {
 };
 
 UcxReport look_at_ucx();
+
+struct VerbsReport {
+  bool built = false;
+  bool usable = false;
+  std::vector<std::string>
+      rails;  // "mlx5_0 (eth2, 200 Gbit/s, 10.0.0.1, RoCE v2 over IPv4)", or why it cannot be used
+  std::string problem = {};
+};
+
+VerbsReport look_at_verbs();
 
 /// The names after "--" on the lines "resource" of what UCX prints about a context; at most 256.
 std::vector<std::string> parse_ucx_resources(const std::string& text);

@@ -1,6 +1,7 @@
 // The verbs transport at work, on the RDMA devices of this machine: rank r uses device r, so that everything goes over the wire where there are
 // several (two queue pairs of one Soft-RoCE device are looped back inside it).
 #include <poll.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -37,15 +38,17 @@ std::string rails_of(int rank, int ranks, size_t each) {
 
 class VerbsRank : public Rank {
  public:
-  VerbsRank(Shared& shared, int rank, int ranks, size_t slots_bytes, size_t rails = 1)
+  VerbsRank(Shared& shared, int rank, int ranks, size_t slots_bytes, size_t rails = 1,
+            const VerbsTuning& tuning = {})
       : Rank(
             shared, rank, ranks,
-            [rails](int r, int n, std::span<std::byte> slots) {
+            [rails, tuning](int r, int n, std::span<std::byte> slots) {
               return make_verbs_transport({.rank = r,
                                            .ranks = n,
                                            .slots = slots.data(),
                                            .slots_bytes = slots.size(),
-                                           .rails = rails_of(r, n, rails)});
+                                           .rails = rails_of(r, n, rails),
+                                           .tuning = tuning});
             },
             slots_bytes) {}
 };
@@ -57,7 +60,7 @@ const char* text_of(Mode mode) {
 /// Without devices there is nothing to try: said once, as ctest's reason for a skip.
 bool no_devices() {
   if (!usable_rails().empty()) return false;
-  std::puts("skipped: this machine has no RDMA device");
+  std::puts("SKIPPED: this machine has no RDMA device");
   return true;
 }
 
@@ -113,17 +116,82 @@ TEST_CASE("a rank sleeps on the completion channel and is woken by what comes", 
         }) == "");
 }
 
-TEST_CASE("a device that is not there is refused by name", "[verbs]") {
-  const auto why = [](const std::string& rails) -> std::string {
-    std::vector<std::byte> slots(64);
-    try {
-      make_verbs_transport({.rank = 0, .ranks = 2, .slots = slots.data(), .slots_bytes = 64, .rails = rails});
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "made";
-  };
-  CHECK(why("nosuch0").starts_with("TUTTI_IB_HCA: there is no 'nosuch0'"));
-  CHECK(why("^nosuch0").starts_with("TUTTI_IB_HCA: there is no 'nosuch0'"));
-  if (usable_rails().empty()) CHECK(why("").starts_with("there is no RDMA device that can be used"));
+TEST_CASE("a peer that is killed is found by the writes that it does not answer", "[verbs]") {
+  if (no_devices()) return;
+  const std::string problems = run(
+      Mode::processes, 2,
+      [](Shared& shared, int rank) {
+        VerbsRank me(shared, rank, 2, 1 << 20, 2, {.timeout = 12, .retries = 2});
+        me.port(1 - rank).signal(1, 1, {});
+        me.until([&] { return reached(me.inbox(1 - rank).line.counters[1], 1); }, "the first signal");
+        if (rank == 1) {
+          shared.flags[0] = 1;
+          raise(SIGKILL);
+        }
+        while (shared.flags[0] == 0) me.transport().advance();
+        std::vector<std::byte> source(1 << 20);
+        const uint64_t end = now_ns() + 20 * kSecond;
+        for (uint64_t i = 0; me.transport().failure().rank < 0; ++i) {
+          expect(now_ns() < end, "nobody noticed");
+          if (me.port(1).flushed()) me.port(1).put(source.data(), source.size(), 0);
+          me.transport().advance();
+        }
+        const PortTransport::Failure& failure = me.transport().failure();
+        expect(failure.rank == 1 && failure.text.starts_with("rank 1: ") &&
+                   failure.text.find("IBV_WC_RETRY_EXC_ERR") != std::string::npos,
+               "failure of rank {}: {}", failure.rank, failure.text);
+        // What is posted from now on goes nowhere, and holds nobody up.
+        me.port(1).put(source.data(), 100, 0);
+        me.port(1).signal(0, 2, {});
+        expect(me.port(1).flushed() && me.port(1).drained(), "a broken port holds its user up");
+      },
+      1);
+  CHECK(problems == "");
+}
+
+TEST_CASE("a peer that leaves in good order is no failure", "[verbs]") {
+  if (no_devices()) return;
+  const Mode mode = GENERATE(Mode::threads, Mode::processes);
+  CHECK(run(mode, 3, [&](Shared& shared, int rank) {
+          VerbsRank me(shared, rank, 3, 4096);
+          std::vector<std::byte> source(4096);
+          // Rank 2 speaks to rank 0 alone; ranks 1 and 2 never meet.
+          if (rank == 2) {
+            fill(source.data(), source.size(), 5);
+            me.port(0).put(source.data(), source.size(), 0);
+            me.port(0).signal(0, 1, {});
+            me.until([&] { return me.port(0).drained(); }, "draining");
+            me.leave();
+          } else if (rank == 0) {
+            me.until([&] { return me.transport().has_left(2); }, "the goodbye");
+            expect(reached(me.inbox(2).line.counters[0], 1), "the signal before it");
+            expect(first_wrong(me.slots().data(), 4096, 5) == 4096, "the slice before it");
+            expect(me.transport().failure().rank < 0, "{}", me.transport().failure().text);
+          } else {
+            expect(me.transport().route(0).empty(), "nobody has spoken to rank 0");
+          }
+        }) == "");
+}
+
+TEST_CASE("statistics say what went through a port", "[verbs]") {
+  if (no_devices()) return;
+  constexpr size_t kBytes = 100'000;
+  CHECK(run(Mode::threads, 2, [&](Shared& shared, int rank) {
+          VerbsRank me(shared, rank, 2, 4 * kBytes);
+          const int peer = 1 - rank;
+          std::vector<std::byte> source(4 * kBytes);
+          for (uint64_t i = 0; i < 4; ++i) {
+            me.port(peer).put(source.data(), kBytes, i * kBytes);
+            me.port(peer).signal(0, i + 1, {});
+            me.until([&] { return me.port(peer).flushed(); }, "the source");
+          }
+          me.until([&] { return reached(me.inbox(peer).line.counters[0], 4); }, "the slices");
+          const PortStatistics now = me.port(peer).statistics();
+          expect(now.puts == 4 && now.signals == 4 && now.bytes_sent == 4 * kBytes &&
+                     now.bytes_received == 4 * kBytes && now.in_flight_most == kBytes,
+                 "puts {}, signals {}, sent {}, received {}, most in flight {}", now.puts, now.signals,
+                 now.bytes_sent, now.bytes_received, now.in_flight_most);
+          expect(me.transport().route(peer) == rails_of(rank, 2, 1), "route: {}", me.transport().route(peer));
+          me.meet();
+        }) == "");
 }

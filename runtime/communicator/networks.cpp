@@ -1,0 +1,180 @@
+#include "runtime/communicator/networks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/log.h"
+#ifdef TUTTI_HAVE_UCX
+#include "transports/ucx/ucx.h"
+#endif
+#ifdef TUTTI_HAVE_VERBS
+#include "transports/verbs/reach.h"
+#include "transports/verbs/verbs.h"
+#endif
+
+namespace tutti {
+
+namespace {
+
+// An offer is an address by verbs, or why there is none.
+constexpr char kAddress = 'a';
+constexpr char kProblem = 'p';
+
+std::string address_in(const std::string& offer) {
+  return !offer.empty() && offer[0] == kAddress ? offer.substr(1) : std::string();
+}
+
+std::string problem_in(const std::string& offer) {
+  return !offer.empty() && offer[0] == kProblem ? offer.substr(1) : std::string();
+}
+
+#ifndef TUTTI_HAVE_VERBS
+namespace verbs {
+
+/// Without verbs no address is ever offered by this rank, so nobody reaches it so.
+class Reach {
+ public:
+  explicit Reach(const std::vector<std::string>& /*addresses*/) {}
+  std::string why_not(int /*a*/, int /*b*/) const { return "this build is without verbs"; }
+};
+
+}  // namespace verbs
+#endif
+
+}  // namespace
+
+Networks::Networks(const NetworksRequest& request, std::vector<Inbox>& inboxes)
+    : to_(inboxes.size()), addresses_(inboxes.size()), ports_(inboxes.size()) {
+  const Placement& placement = *request.placement;
+  const TransportChoice wanted = request.settings->transport;
+  if (wanted == TransportChoice::shm)
+    raise(Result::unsupported,
+          "TUTTI_TRANSPORT=shm: the ranks are on {} nodes, and shared memory joins those of one",
+          placement.node_count());
+  if (wanted != TransportChoice::ucx) open_verbs(request);
+  choose(request, request.all_gather(offer()));
+  for (int peer = 0; peer < placement.size(); ++peer) {
+    const auto p = static_cast<size_t>(peer);
+    if (to_[p] != nullptr) ports_[p] = &to_[p]->open(peer, addresses_[p], inboxes[p]);
+  }
+}
+
+void Networks::open_verbs([[maybe_unused]] const NetworksRequest& request) {
+#ifdef TUTTI_HAVE_VERBS
+  const Settings& settings = *request.settings;
+  try {
+    verbs_ = make_verbs_transport({.rank = request.rank,
+                                   .ranks = request.placement->size(),
+                                   .slots = request.slots.data(),
+                                   .slots_bytes = request.slots.size(),
+                                   .rails = settings.ib_rails,
+                                   .tuning = settings.ib_tuning,
+                                   .name_of = [p = request.placement](int r) { return p->rank_name(r); },
+                                   .connect_ns = settings.setup_timeout_ns});
+  } catch (const Error& error) {
+    // What the user wrote and cannot be is not passed over.
+    if (error.code() == Result::invalid_argument) throw;
+    problem_ = error.what();
+  }
+#else
+  problem_ = "this build is without verbs";
+#endif
+}
+
+std::string Networks::offer() const {
+  return verbs_ ? kAddress + verbs_->address() : kProblem + problem_;
+}
+
+void Networks::choose(const NetworksRequest& request, const std::vector<std::string>& offers) {
+  const Placement& placement = *request.placement;
+  const bool forced = request.settings->transport == TransportChoice::verbs;
+  std::vector<std::string> addresses;
+  for (const std::string& offer : offers) addresses.push_back(address_in(offer));
+  for (int rank = 0; forced && rank < placement.size(); ++rank) {
+    const std::string problem = problem_in(offers[static_cast<size_t>(rank)]);
+    if (!problem.empty())
+      raise(Result::unsupported, "TUTTI_TRANSPORT=verbs: {}: {}", placement.rank_name(rank), problem);
+  }
+  const verbs::Reach reach(addresses);
+  bool needs_ucx = false;
+  for (int a = 0; a < placement.size(); ++a) {
+    for (int b = 0; b < placement.size(); ++b) {
+      if (placement.same_node(a, b)) continue;
+      const std::string why = a < b ? reach.why_not(a, b) : reach.why_not(b, a);
+      if (forced && !why.empty()) raise(Result::unsupported, "TUTTI_TRANSPORT=verbs: {}", why);
+      if (!why.empty()) needs_ucx = true;
+      if (a != request.rank) continue;
+      if (why.empty()) {
+        to_[static_cast<size_t>(b)] = verbs_.get();
+        addresses_[static_cast<size_t>(b)] = addresses[static_cast<size_t>(b)];
+      } else if (remark_.empty() && std::any_of(addresses.begin(), addresses.end(),
+                                                [](const std::string& x) { return !x.empty(); })) {
+        const std::string problem = problem_in(offers[static_cast<size_t>(b)]);
+        remark_ = problem_.empty() && !problem.empty()
+                      ? fmt::format("{}: {}", placement.rank_name(b), problem)
+                  : !problem_.empty() ? problem_
+                                      : why;
+      }
+    }
+  }
+  if (needs_ucx) open_ucx(request);
+  if (!remark_.empty())
+    log(Level::info, "rank {}: not all ranks are reached by verbs: {}", request.rank, remark_);
+  if (std::find(to_.begin(), to_.end(), verbs_.get()) == to_.end()) verbs_.reset();
+}
+
+void Networks::open_ucx(const NetworksRequest& request) {
+#ifdef TUTTI_HAVE_UCX
+  ucx_ = make_ucx_transport({.rank = request.rank,
+                             .ranks = request.placement->size(),
+                             .slots = request.slots.data(),
+                             .slots_bytes = request.slots.size(),
+                             .put = request.settings->ucx_put,
+                             .name_of = [p = request.placement](int r) { return p->rank_name(r); }});
+  const std::vector<std::string> addresses = request.all_gather(ucx_->address());
+  for (int peer = 0; peer < request.placement->size(); ++peer) {
+    const auto p = static_cast<size_t>(peer);
+    if (request.placement->same_node(request.rank, peer) || to_[p] != nullptr) continue;
+    to_[p] = ucx_.get();
+    addresses_[p] = addresses[p];
+  }
+#else
+  raise(Result::unsupported,
+        "rank {}: the ranks are on {} nodes, this build has no UCX, and verbs cannot be used{}{}",
+        request.rank, request.placement->node_count(), problem_.empty() ? "" : ": ", problem_);
+#endif
+}
+
+std::vector<Poller*> Networks::pollers() const {
+  std::vector<Poller*> pollers;
+  for (PortTransport* transport : {verbs_.get(), ucx_.get()}) {
+    if (transport != nullptr) pollers.push_back(transport);
+  }
+  return pollers;
+}
+
+bool Networks::has_left(int peer) const {
+  return transport_to(peer).has_left(peer);
+}
+
+const PortTransport::Failure* Networks::failure() const {
+  for (const PortTransport* transport : {verbs_.get(), ucx_.get()}) {
+    if (transport != nullptr && transport->failure().rank >= 0) return &transport->failure();
+  }
+  return nullptr;
+}
+
+void Networks::close(uint64_t patience_ns) {
+  for (PortTransport* transport : {verbs_.get(), ucx_.get()}) {
+    if (transport != nullptr) transport->close(patience_ns);
+  }
+}
+
+std::string Networks::route(int peer) const {
+  const std::string route = transport_to(peer).route(peer);
+  return fmt::format("{}{}{}", transport_to(peer).name(), route.empty() ? "" : " ", route);
+}
+
+}  // namespace tutti

@@ -1,0 +1,177 @@
+// What the verbs transport believes of others, and which rails it takes; needs no device.
+#include <cstring>
+#include <random>
+
+#include "core/error.h"
+#include "tests/catch.h"
+#include "transports/verbs/address.h"
+#include "transports/verbs/devices.h"
+#include "transports/verbs/reach.h"
+#include "transports/verbs/verbs.h"
+
+using namespace tutti;
+using namespace tutti::verbs;
+
+namespace {
+
+RankAddress example(uint32_t rank, std::vector<RailSort> sorts) {
+  RankAddress address = {
+      .rank = rank, .key = 77, .slots = 0x1000, .slots_bytes = 4096, .mailboxes = 0x8000, .rails = {}};
+  for (const RailSort sort : sorts) {
+    RailAddress rail;
+    rail.gid.fill(static_cast<uint8_t>(rank + 1));
+    rail.greeter = 12 + rank;
+    rail.slots_rkey = 5;
+    rail.mail_rkey = 6;
+    rail.mtu = 1024;
+    rail.lid = 3;
+    rail.sort = sort;
+    address.rails.push_back(rail);
+  }
+  return address;
+}
+
+template <typename Call>
+std::string why(const Call& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+RailInfo rail(const std::string& device, int port, int ports, const std::string& problem = "") {
+  RailInfo info;
+  info.device = device;
+  info.port = port;
+  info.name = ports == 1 ? device : device + ":" + std::to_string(port);
+  info.problem = problem;
+  return info;
+}
+
+std::string names(const std::vector<RailInfo>& rails) {
+  std::string text;
+  for (const RailInfo& each : rails) text += (text.empty() ? "" : " ") + each.name;
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("an address comes back as it was, and changed in any bit it is refused") {
+  const RankAddress address = example(3, {RailSort::roce2_ipv4, RailSort::infiniband});
+  const std::string text = pack(address);
+  CHECK(unpack(text) == address);
+  for (size_t bit = 0; bit < text.size() * 8; ++bit) {
+    std::string changed = text;
+    changed[bit / 8] = static_cast<char>(changed[bit / 8] ^ (1 << (bit % 8)));
+    CAPTURE(bit);
+    CHECK_THROWS_AS(unpack(changed), Error);
+  }
+  for (size_t bytes = 0; bytes < text.size(); ++bytes) CHECK_THROWS_AS(unpack(text.substr(0, bytes)), Error);
+  CHECK_THROWS_AS(unpack(text + "x"), Error);
+}
+
+TEST_CASE("an address whose numbers cannot be is refused although its checksum is right") {
+  const auto with = [](auto change) {
+    RankAddress address = example(0, {RailSort::roce2_ipv4});
+    change(address);
+    return why([&] { unpack(pack(address)); });
+  };
+  CHECK(with([](RankAddress&) {}).empty());
+  CHECK(contains(with([](RankAddress& a) { a.rails[0].mtu = 8192; }), "MTU 8192"));
+  CHECK(contains(with([](RankAddress& a) { a.rails[0].sort = static_cast<RailSort>(9); }), "sort 9"));
+  CHECK(contains(with([](RankAddress& a) { a.rails[0].greeter = 1U << 24; }), "queue pair 16777216"));
+  CHECK(contains(with([](RankAddress& a) { a.rails[0].port = 0; }), "port 0"));
+  CHECK(contains(with([](RankAddress& a) { a.rails.clear(); }), "0 rails"));
+  CHECK(contains(with([](RankAddress& a) { a.rails.resize(9, a.rails[0]); }), "9 rails"));
+}
+
+TEST_CASE("greetings of strangers, and what is none, are not heard") {
+  const Greeting good = {.source = 2, .key = 42, .flags = Greeting::kAsk, .rails = 1};
+  const auto heard = [](const Greeting& greeting, size_t bytes = sizeof(Greeting)) {
+    std::vector<std::byte> raw(sizeof(Greeting) + 8);
+    std::memcpy(raw.data(), &greeting, sizeof(Greeting));
+    return parse_greeting(std::span(raw).first(bytes), 42, 4).has_value();
+  };
+  CHECK(heard(good));
+  CHECK(!heard(good, 0));
+  CHECK(!heard(good, sizeof(Greeting) - 1));
+  CHECK(!heard(good, sizeof(Greeting) + 1));
+  const auto with = [&](auto change) {
+    Greeting changed = good;
+    change(changed);
+    return heard(changed);
+  };
+  CHECK(!with([](Greeting& g) { g.magic = 1; }));
+  CHECK(!with([](Greeting& g) { g.key = 43; }));
+  CHECK(!with([](Greeting& g) { g.source = 4; }));
+  CHECK(!with([](Greeting& g) { g.rails = 0; }));
+  CHECK(!with([](Greeting& g) { g.rails = 9; }));
+
+  std::mt19937 random(1);
+  for (int i = 0; i < 100'000; ++i) {
+    Greeting any;
+    std::vector<std::byte> raw(sizeof(Greeting));
+    for (std::byte& byte : raw) byte = static_cast<std::byte>(random());
+    std::memcpy(&any, raw.data(), sizeof(any));
+    any.magic = Greeting::kMagic;
+    any.key = 42;
+    std::memcpy(raw.data(), &any, sizeof(any));
+    const std::optional<Greeting> greeting = parse_greeting(raw, 42, 4);
+    if (greeting) REQUIRE((greeting->source < 4 && greeting->rails >= 1 && greeting->rails <= kMostRails));
+  }
+}
+
+TEST_CASE("the user says which rails, by name, by port, or which not") {
+  const std::vector<RailInfo> all = {rail("a0", 1, 1), rail("b0", 1, 2), rail("b0", 2, 2, "the port is down"),
+                                     rail("c0", 1, 1)};
+  CHECK(names(choose_rails(all, "")) == "a0 b0:1 c0");
+  CHECK(names(choose_rails(all, "c0,a0")) == "c0 a0");
+  CHECK(names(choose_rails(all, "a0:1")) == "a0");
+  CHECK(names(choose_rails(all, "^a0")) == "b0:1 c0");
+  CHECK(names(choose_rails(all, "^a0,c0")) == "b0:1");
+  CHECK(why([&] { choose_rails(all, "b0:2"); }) == "TUTTI_IB_HCA: b0:2 cannot be used: the port is down");
+  CHECK(why([&] { choose_rails(all, "d0"); }) ==
+        "TUTTI_IB_HCA: there is no 'd0'; there is a0, b0:1, b0:2, c0");
+  CHECK(why([&] { choose_rails({}, "d0"); }) == "TUTTI_IB_HCA: there is no 'd0'; there are no RDMA devices");
+  CHECK(contains(why([&] { choose_rails(all, ","); }), "names no device"));
+  CHECK(why([&] { choose_rails({}, ""); }) ==
+        "there is no RDMA device that can be used: this machine has none");
+  CHECK(why([&] { choose_rails(all, "^a0,b0:1,c0"); }) ==
+        "there is no RDMA device that can be used; b0:2: the port is down");
+}
+
+TEST_CASE("two ranks reach each other where their rails are of the same sorts, and all see that alike") {
+  using enum RailSort;
+  const std::vector<std::string> addresses = {pack(example(0, {roce2_ipv4, roce2_ipv4})),
+                                              pack(example(1, {roce2_ipv4})), pack(example(2, {roce2_ipv6})),
+                                              ""};
+  const Reach reach(addresses);
+  CHECK(reach.why_not(0, 1).empty());
+  CHECK(reach.why_not(0, 2) ==
+        "rail 0 of rank 0 is RoCE v2 over IPv4, that of rank 2 RoCE v2 over IPv6: TUTTI_IB_GID_INDEX and "
+        "TUTTI_IB_HCA say which to use");
+  CHECK(reach.why_not(0, 3) == "rank 3 has no RDMA device that can be used");
+  for (int a = 0; a < 4; ++a) {
+    for (int b = 0; b < 4; ++b) CHECK(reach.why_not(a, b).empty() == reach.why_not(b, a).empty());
+  }
+  CHECK_THROWS_AS(Reach({"nonsense"}), Error);
+}
+
+TEST_CASE("a device that is not there is refused by name") {
+  const auto made = [](const std::string& rails, int rank = 0) {
+    std::vector<std::byte> slots(64);
+    return why([&] {
+      make_verbs_transport(
+          {.rank = rank, .ranks = 2, .slots = slots.data(), .slots_bytes = 64, .rails = rails});
+    });
+  };
+  CHECK(made("nosuch0").starts_with("TUTTI_IB_HCA: there is no 'nosuch0'"));
+  CHECK(made("^nosuch0").starts_with("TUTTI_IB_HCA: there is no 'nosuch0'"));
+  CHECK(made("", 2) == "verbs transport: rank 2 of 2");
+}
