@@ -164,7 +164,11 @@ std::string transports_text() {
     text += fmt::format("  {:<12} {:<10} {}\n", t.name, t.usable ? "usable" : "not usable", t.detail);
     if (!t.version.empty()) text += line("", fmt::format("version {}", t.version));
     std::string resources;
-    for (const std::string& resource : t.resources) resources += " " + resource;
+    for (const std::string& resource : t.resources) {
+      const bool is_sentence = resource.find(' ') != std::string::npos;
+      if (is_sentence) text += line("", resource);
+      if (!is_sentence) resources += " " + resource;
+    }
     if (!resources.empty()) text += line("", fmt::format("chooses from{}", resources));
   }
   return text;
