@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include <climits>
+#include <cstdlib>
 #include <cstring>
 
+#include "benchmarks/mpi_session.h"
 #include "benchmarks/options.h"
 
 #if TUTTI_HAVE_MPI
@@ -15,15 +17,6 @@
 #endif
 
 namespace tutti::bench {
-
-std::string mpi_cannot(const CollectiveInfo& collective, const Call& call) {
-  if (call.datatype == TUTTI_FLOAT16 || call.datatype == TUTTI_BFLOAT16 || call.datatype > TUTTI_FLOAT64) {
-    return fmt::format("MPI has no {}", tutti_datatype_name(call.datatype));
-  }
-  if (collective.has_op() && call.op == TUTTI_AVG) return "MPI has no average";
-  if (call.count > INT_MAX) return fmt::format("MPI counts in int, and {} elements are more", call.count);
-  return {};
-}
 
 #if TUTTI_HAVE_MPI
 
@@ -81,13 +74,16 @@ const void* in_place() {
 MPI_Comm world() {
   return MPI_COMM_WORLD;
 }
+MPI_Datatype no_datatype() {
+  return MPI_DATATYPE_NULL;
+}
 MPI_Errhandler errors_return() {
   return MPI_ERRORS_RETURN;
 }
 
 #pragma GCC diagnostic pop
 
-class MpiLibrary final : public Library {
+class MpiLibrary final : public Baseline {
  public:
   explicit MpiLibrary(const CollectiveInfo& collective) : collective_(collective), comm_(world()) {
     MPI_Comm_set_errhandler(comm_, errors_return());
@@ -95,6 +91,22 @@ class MpiLibrary final : public Library {
   }
 
   const char* name() const override { return "mpi"; }
+
+  /// MPI has no floating point of 16 or 8 bits and no average.
+  std::string cannot(const Call& call) const override {
+    if (mpi_datatype(call.datatype) == no_datatype())
+      return fmt::format("MPI has no {}", tutti_datatype_name(call.datatype));
+    if (collective_.has_op() && call.op == TUTTI_AVG) return "MPI has no average";
+    if (call.count > INT_MAX) return fmt::format("MPI counts in int, and {} elements are more", call.count);
+    return {};
+  }
+
+  std::string version() const override { return MpiSession::library(); }
+
+  std::string settings() const override {
+    const char* yields = std::getenv("OMPI_MCA_mpi_yield_when_idle");
+    return fmt::format("OMPI_MCA_mpi_yield_when_idle is {}", yields == nullptr ? "not set" : yields);
+  }
 
   void prepare(const Call& call) override {
     datatype_ = mpi_datatype(call.datatype);
@@ -140,13 +152,13 @@ class MpiLibrary final : public Library {
 
 }  // namespace
 
-std::unique_ptr<Library> make_mpi_library(const CollectiveInfo& collective) {
+std::unique_ptr<Baseline> make_mpi_library(const CollectiveInfo& collective) {
   return std::make_unique<MpiLibrary>(collective);
 }
 
 #else
 
-std::unique_ptr<Library> make_mpi_library(const CollectiveInfo&) {
+std::unique_ptr<Baseline> make_mpi_library(const CollectiveInfo&) {
   throw UsageError("--baseline mpi: this build has no MPI");
 }
 

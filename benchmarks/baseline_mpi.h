@@ -7,14 +7,11 @@
 
 #include <memory>
 
-#include "benchmarks/library.h"
+#include "benchmarks/baseline.h"
 
 namespace tutti::bench {
 
-/// Why MPI cannot do this call; empty where it can. MPI has no 16-bit floating-point types and no average.
-std::string mpi_cannot(const CollectiveInfo& collective, const Call& call);
-
 /// Needs an MpiSession.
-std::unique_ptr<Library> make_mpi_library(const CollectiveInfo& collective);
+std::unique_ptr<Baseline> make_mpi_library(const CollectiveInfo& collective);
 
 }  // namespace tutti::bench

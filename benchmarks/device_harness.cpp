@@ -89,9 +89,10 @@ class DeviceHarness::Measurement {
     ranks_.settle("preparing inputs");
   }
 
-  /// Only the first library's result is spoiled, on the last rank, so that one element is wrong.
+  /// Only one library's result is spoiled, on the last rank, so that one element is wrong.
   void check(Subject& subject, Extent extent, Plant plant) {
-    if (plant != Plant::none && plant == options_.plant_error && &subject == subjects_.data())
+    if (plant != Plant::none && plant == options_.plant_error &&
+        options_.plant_library == subject.library->name())
       messages_.back()->plant_error(extent, harness_.generation_);
     for (const auto& message : messages_) subject.wrong += message->check(extent, harness_.generation_);
   }

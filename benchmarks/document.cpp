@@ -31,6 +31,13 @@ Json limits_json(const std::optional<MachineLimits>& limits) {
   return {{"cache_line_ns", or_null(limits->cache_line_ns)}, {"copy_gbs", or_null(limits->copy_gbs)}};
 }
 
+Json baselines_json(const std::vector<BaselineInfo>& baselines) {
+  Json json = Json::object();
+  for (const BaselineInfo& one : baselines)
+    json[one.name] = {{"version", one.version}, {"settings", or_null(one.settings)}};
+  return json;
+}
+
 Json machine_json(const Machine& machine) {
   return {{"cpu", machine.cpu},
           {"cores", machine.cores},
@@ -47,6 +54,7 @@ Json machine_json(const Machine& machine) {
           {"command", machine.command},
           {"measuring_ns", or_null(machine.measuring_ns)},
           {"limits", limits_json(machine.limits)},
+          {"baselines", baselines_json(machine.baselines)},
           {"gpu", gpu_json(machine.gpu)}};
 }
 

@@ -4,8 +4,8 @@
 // a stamp, and the result is checked. The row's samples are, for each iteration, the maximum over the ranks of
 // (exit - own entry). Between the stamps is the call alone.
 //
-// A baseline takes turns with Tutti: both run once in every iteration, on the same buffers, and who is first changes
-// with every iteration.
+// Baselines take turns with Tutti: all run once in every iteration, on the same buffers, in an order that changes with every iteration
+// (row_plan.h).
 //
 // CPU time is taken of calls that follow each other after the timed iterations: reading it around each would cost more than the call.
 //

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "benchmarks/launcher.h"
 
@@ -27,6 +28,13 @@ struct MachineLimits {
   std::optional<double> copy_gbs;  // bytes that all ranks at once read and write, copying up to 64 MiB each
 };
 
+/// A library beside Tutti on host memory.
+struct BaselineInfo {
+  std::string name;
+  std::string version;
+  std::string settings;
+};
+
 struct Machine {
   std::string cpu;
   int cores = 0;  // that the ranks may use, all together
@@ -46,6 +54,7 @@ struct Machine {
   std::optional<double> measuring_ns;  // what measuring adds to each time
   std::optional<MachineLimits> limits;
   std::optional<Gpu> gpu;
+  std::vector<BaselineInfo> baselines;
 };
 
 /// Of this process alone, whose ranks are `ranks`.

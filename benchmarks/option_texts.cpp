@@ -107,8 +107,11 @@ void declare_device(CLI::App& app, OptionTexts& texts) {
 void declare_run(CLI::App& app, OptionTexts& texts) {
   const Section run(app, "Ranks and output");
   run.option("--np", texts.local_ranks, "N", "Start so many local ranks (default 2; not under mpirun)");
-  run.option("--baseline", texts.baseline, "LIBRARY",
-             "Measure another library beside Tutti: mpi (under mpirun) or nccl (on device memory)");
+  run.option("--baseline", texts.baseline, "LIBRARY,...",
+             "Measure other libraries beside Tutti, in turns: mpi (under mpirun), ucc, gloo, or nccl (on "
+             "device memory)");
+  run.option("--peers", texts.peers, "DIR",
+             "Where the modules of ucc and gloo are (default: beside the program)");
   run.option("--json", texts.json, "FILE", "Also write the results to this file, schema tutti-bench/1");
   run.option("--raw", texts.raw, "FILE",
              "Also write every sample to this file, as JSON Lines, each row as soon as it is measured");

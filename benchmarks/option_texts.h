@@ -18,7 +18,7 @@ struct OptionTexts {
   Text min_bytes, max_bytes, step_factor, step_bytes;
   Text iterations, warmup, checks, seconds;
   Text datatype, op, root, placement;
-  Text local_ranks, baseline, algorithm, timeout, json, raw;
+  Text local_ranks, baseline, peers, algorithm, timeout, json, raw;
   Text memory, ranks_per_gpu, devices, chain, nccl;
   Text mode, rate, duration, skew, noise, aggressor;
   Text plant_error, plant_death, plant_slowdown;

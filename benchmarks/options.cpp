@@ -237,7 +237,10 @@ void read_aggressor(const CollectiveInfo& collective, const OptionTexts& texts, 
 
 void read_plants(const OptionTexts& texts, Options& options) {
   if (texts.plant_error) {
-    options.plant_error = read_names<Plant>("--plant-error", *texts.plant_error, kPlants, {}).front();
+    const std::vector<std::string> parts = split(*texts.plant_error, ':');
+    if (parts.size() > 2) bad_value("--plant-error", *texts.plant_error, "WHERE or WHERE:LIBRARY");
+    options.plant_error = read_names<Plant>("--plant-error", parts[0], kPlants, {}).front();
+    if (parts.size() == 2) options.plant_library = parts[1];
   }
   if (texts.plant_death) options.plant_death = rank_number("--plant-death", *texts.plant_death);
   if (texts.plant_slowdown) {
@@ -246,6 +249,32 @@ void read_plants(const OptionTexts& texts, Options& options) {
           positive_number("--plant-slowdown", *texts.plant_slowdown, 1000, "a percentage from 0 to 1000") /
           100;
   }
+}
+
+constexpr std::string_view kHostBaselines[] = {"mpi", "ucc", "gloo"};
+
+/// In the order in which they were named, each once.
+std::vector<std::string> read_baselines(const OptionTexts& texts) {
+  if (!texts.baseline) return {};
+  std::vector<std::string> names;
+  for (const std::string& name : split(*texts.baseline, ',')) {
+    const bool known = name == "nccl" || std::find(std::begin(kHostBaselines), std::end(kHostBaselines),
+                                                   name) != std::end(kHostBaselines);
+    if (!known) bad_value("--baseline", name, "mpi, ucc, gloo, nccl");
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
+
+/// NCCL is for device memory, all others for host memory.
+void read_host_baselines(const OptionTexts& texts, Options& options) {
+  options.baselines = read_baselines(texts);
+  if (std::count(options.baselines.begin(), options.baselines.end(), "nccl") != 0)
+    throw UsageError("--baseline nccl: needs --memory device");
+  options.peers = texts.peers.value_or("");
+  const bool has_module = std::any_of(options.baselines.begin(), options.baselines.end(),
+                                      [](const std::string& name) { return name != "mpi"; });
+  if (texts.peers && !has_module) throw UsageError("--peers: needs --baseline ucc or gloo");
 }
 
 /// Options that mean nothing on host memory.
@@ -258,7 +287,6 @@ void refuse_device_options(const OptionTexts& texts) {
       {"--registered", texts.registered},
       {"--nccl", texts.nccl.has_value()},
       {"--nccl-sweep", texts.nccl_sweep},
-      {"--baseline nccl", texts.baseline == "nccl"},
   };
   for (const auto& [option, is_given] : given) {
     if (is_given) throw UsageError(fmt::format("{}: needs --memory device", option));
@@ -275,6 +303,7 @@ void refuse_host_options(const OptionTexts& texts) {
       {"--aggressor", texts.aggressor.has_value()},
       {"--limits", texts.limits},
       {"--plant-slowdown", texts.plant_slowdown.has_value()},
+      {"--peers", texts.peers.has_value()},
   };
   for (const auto& [option, is_given] : given) {
     if (is_given) throw UsageError(fmt::format("{}: is for host memory", option));
@@ -287,8 +316,11 @@ DeviceOptions read_device_options(const OptionTexts& texts) {
   if (texts.local_ranks)
     throw UsageError(
         "--np: with --memory device all ranks are in this process; --ranks-per-gpu says how many");
-  if (texts.baseline == "mpi")
-    throw UsageError("--baseline mpi: measures host memory; with --memory device: nccl");
+  const std::vector<std::string> baselines = read_baselines(texts);
+  for (const std::string& name : baselines) {
+    if (name != "nccl")
+      throw UsageError(fmt::format("--baseline {}: measures host memory; with --memory device: nccl", name));
+  }
   if (texts.ranks_per_gpu) {
     options.ranks_per_gpu =
         static_cast<int>(whole_number("--ranks-per-gpu", *texts.ranks_per_gpu, 1, kMostRanksPerGpu));
@@ -306,7 +338,7 @@ DeviceOptions read_device_options(const OptionTexts& texts) {
   options.graph = texts.graph;
   options.one_stream = texts.one_stream;
   options.registered = texts.registered;
-  options.baseline_nccl = texts.baseline == "nccl";
+  options.baseline_nccl = !baselines.empty();
   options.nccl = texts.nccl.value_or(options.nccl);
   options.nccl_sweep = texts.nccl_sweep;
   if ((texts.nccl || texts.nccl_sweep) && !options.baseline_nccl)
@@ -351,14 +383,12 @@ Options read_options(const CollectiveInfo& collective, const OptionTexts& texts)
   if (texts.local_ranks) {
     options.local_ranks = static_cast<int>(whole_number("--np", *texts.local_ranks, 1, kMostRanks));
   }
-  if (texts.baseline && texts.baseline != "mpi" && texts.baseline != "nccl")
-    bad_value("--baseline", *texts.baseline, "mpi, nccl");
-  options.baseline_mpi = texts.baseline == "mpi";
   if (texts.memory == "device") {
     options.device = read_device_options(texts);
   } else {
     if (texts.memory && texts.memory != "host") bad_value("--memory", *texts.memory, "host, device");
     refuse_device_options(texts);
+    read_host_baselines(texts, options);
   }
   options.algorithm = texts.algorithm.value_or("");
   read_output(texts, options);

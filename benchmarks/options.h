@@ -79,7 +79,8 @@ struct Options {
   std::optional<AggressorOptions> aggressor;
   int64_t checks = 5;  // fully verified iterations before the timed ones; 0 switches all checks off
   std::optional<int> local_ranks;
-  bool baseline_mpi = false;
+  std::vector<std::string> baselines;   // on host memory: mpi, ucc, gloo, as they were named
+  std::string peers;                    // where their modules are; empty: beside the program
   std::optional<DeviceOptions> device;  // empty: host memory
   std::string algorithm;                // empty: Tutti chooses
   int64_t timeout_ns = 0;               // 0: Tutti's own
@@ -87,8 +88,9 @@ struct Options {
   std::string raw;                      // raw samples; empty: none
   bool wide = false;                    // all columns in the table
   Plant plant_error = Plant::none;
-  double plant_slowdown = 0;       // Tutti's calls last longer by this share
-  std::optional<int> plant_death;  // this rank kills itself before the second row
+  std::string plant_library = "tutti";  // whose result is spoiled
+  double plant_slowdown = 0;            // Tutti's calls last longer by this share
+  std::optional<int> plant_death;       // this rank kills itself before the second row
 
   /// Whether a row has a send buffer of its own.
   bool has_out_of_place() const;

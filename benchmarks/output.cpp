@@ -75,6 +75,8 @@ void Table::header(const Machine& machine) const {
     fmt::print("# {}; OMPI_MCA_mpi_yield_when_idle is {}\n", machine.mpi,
                machine.mpi_yields.empty() ? "not set" : machine.mpi_yields);
   }
+  for (const BaselineInfo& one : machine.baselines)
+    if (one.name != "mpi") fmt::print("# {} {}: {}\n", one.name, one.version, one.settings);
   const bool with_device = machine.gpu.has_value();
   if (with_device) {
     const Gpu& gpu = *machine.gpu;
@@ -190,6 +192,11 @@ void Table::ratio(const Row& tutti, const Row& baseline) const {
   fmt::print("# {} / tutti: p50 {}, p99 {}\n", baseline.library,
              times(baseline.us.p50, tutti.us.p50, baseline.p50_ratio_interval),
              times(baseline.us.p99, tutti.us.p99, baseline.p99_ratio_interval));
+  flush_table();
+}
+
+void Table::no_ratio(const std::string& library, const std::string& why) const {
+  fmt::print("# {} / tutti: - ({})\n", library, why);
   flush_table();
 }
 

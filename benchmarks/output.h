@@ -68,6 +68,12 @@ struct Row {
   bool machine_changed() const;
 };
 
+/// A baseline that a row goes without.
+struct LeftOut {
+  std::string library;
+  std::string why;
+};
+
 class Table {
  public:
   Table(const CollectiveInfo& collective, bool with_library, bool wide)
@@ -81,6 +87,8 @@ class Table {
   void tail(const Row& row) const;
   /// How many times longer the baseline takes.
   void ratio(const Row& tutti, const Row& baseline) const;
+  /// Why there is no such row.
+  void no_ratio(const std::string& library, const std::string& why) const;
   void remark(const std::string& text) const;
 
  private:

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <memory>
@@ -14,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "benchmarks/baseline_mpi.h"
+#include "benchmarks/baselines.h"
 #include "benchmarks/device_run.h"
 #include "benchmarks/disturbance.h"
 #include "benchmarks/harness.h"
@@ -40,7 +41,8 @@ void check_launch(const Options& options, Launch launch) {
   if (options.local_ranks && launch != Launch::local) {
     throw UsageError("--np: the ranks were started already; --np starts local ranks where no launcher did");
   }
-  if (options.baseline_mpi && launch != Launch::mpi) {
+  const bool with_mpi = std::count(options.baselines.begin(), options.baselines.end(), "mpi") != 0;
+  if (with_mpi && launch != Launch::mpi) {
     throw UsageError(built_with_mpi() ? "--baseline mpi: start the ranks with mpirun, which MPI needs"
                                       : "--baseline mpi: this build has no MPI");
   }
@@ -58,10 +60,11 @@ class Run {
         largest_(longest(plans_)) {}
 
   int all_rows() {
-    if (!memory_suffices() || !open_report() || !start_disturbances()) return kUsage;
+    if (!memory_suffices() || !open_baselines() || !open_report() || !start_disturbances()) return kUsage;
     Harness harness(world_, collective_, options_, largest_);
     const auto tutti = make_tutti_library(collective_, world_.measured());
-    const auto baseline = options_.baseline_mpi ? make_mpi_library(collective_) : nullptr;
+    baselines_->make(collective_, world_, machine_);
+    machine_.baselines = baselines_->infos();
     if (options_.limits) {
       limits_.emplace(world_);
       machine_.limits = limits_->of_machine();
@@ -74,10 +77,10 @@ class Run {
       progress.at(i, plans_[i].label(collective_));
       if (i == 1 && options_.plant_death == world_.rank()) ::raise(SIGKILL);
       std::vector<Library*> libraries{tutti.get()};
-      if (baseline && mpi_can(plans_[i])) libraries.push_back(baseline.get());
+      const std::vector<LeftOut> left_out = baselines_->add(plans_[i].call, libraries);
       std::vector<Row> rows = measure_within_limits(harness, plans_[i], libraries);
       progress.clear();
-      report_->keep(std::move(rows));
+      report_->keep(std::move(rows), left_out);
       stopped = world_.any(interrupted());
     }
     return report_->finish(machine_, plans_.size(), stopped);
@@ -97,6 +100,20 @@ class Run {
                            format_size(largest_), needed >> 20, world_.size(), available >> 20));
     }
     return !world_.any(too_much);
+  }
+
+  /// Each rank opens the modules; the first that cannot says why.
+  bool open_baselines() {
+    std::string why;
+    try {
+      baselines_.emplace(options_);
+    } catch (const UsageError& error) {
+      why = error.what();
+    }
+    const auto behind = static_cast<double>(world_.size() - world_.rank());  // largest on the first rank
+    const double first = world_.max(why.empty() ? 0 : behind);
+    if (!why.empty() && first == behind) complain(why);
+    return first == 0;
   }
 
   /// The first rank alone opens the file: all learn whether it could.
@@ -154,18 +171,13 @@ class Run {
     return rows;
   }
 
-  bool mpi_can(const RowPlan& plan) {
-    const std::string why = mpi_cannot(collective_, plan.call);
-    report_->no_row_of("mpi", why);
-    return why.empty();
-  }
-
   const CollectiveInfo& collective_;
   const Options& options_;
   World& world_;
   Machine& machine_;
   std::vector<RowPlan> plans_;
   uint64_t largest_;
+  std::optional<Baselines> baselines_;
   std::optional<Report> report_;
   std::optional<LimitProbe> limits_;
   std::vector<std::unique_ptr<Disturbance>> disturbances_;

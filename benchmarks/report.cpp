@@ -14,7 +14,7 @@ constexpr int kWrong = 1;
 constexpr int kInterrupted = 130;
 
 bool has_baseline(const Options& options) {
-  return options.baseline_mpi || (options.device && options.device->baseline_nccl);
+  return !options.baselines.empty() || (options.device && options.device->baseline_nccl);
 }
 
 }  // namespace
@@ -48,7 +48,7 @@ void Report::no_row_of(const char* library, const std::string& why) {
   said_ = why;
 }
 
-void Report::keep(std::vector<Row> rows) {
+void Report::keep(std::vector<Row> rows, const std::vector<LeftOut>& left_out) {
   ++measured_;
   for (const Row& row : rows) wrong_ += row.wrong;
   if (!first_) return;
@@ -65,6 +65,10 @@ void Report::keep(std::vector<Row> rows) {
                     line[0], line[1]));
   }
   for (size_t i = 1; i < rows.size(); ++i) table_.ratio(rows.front(), rows[i]);
+  for (const LeftOut& one : left_out) {
+    table_.no_ratio(one.library, one.why);
+    rows.front().no_baseline += (rows.front().no_baseline.empty() ? "" : "; ") + one.why;
+  }
   for (Row& row : rows) {
     if (raw_) raw_->row(collective_, row);
     row.trace.drop_samples();

@@ -24,8 +24,8 @@ class Report {
   /// Says once why rows have no baseline; nothing for an empty `why`.
   void no_row_of(const char* library, const std::string& why);
 
-  /// Tutti's row and the baselines' beside it.
-  void keep(std::vector<Row> rows);
+  /// Tutti's row and the baselines' beside it; and which baselines it goes without.
+  void keep(std::vector<Row> rows, const std::vector<LeftOut>& left_out = {});
 
   /// The exit status: 0 all results are right, 1 one is wrong, 130 the run was interrupted.
   int finish(const Machine& machine, size_t planned, bool was_interrupted);

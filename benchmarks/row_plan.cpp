@@ -60,6 +60,16 @@ std::vector<RowPlan> plan_rows(const CollectiveInfo& collective, const Options& 
   return plans;
 }
 
+size_t whose_turn(int64_t iteration, size_t turn, size_t libraries) {
+  const auto round = static_cast<uint64_t>(iteration);
+  // An odd number takes the same square backwards as well: one alone has some successions twice and others never.
+  const bool backwards = libraries % 2 == 1 && round / libraries % 2 == 1;
+  const size_t place = backwards ? libraries - 1 - turn : turn;
+  // 0, 1, n - 1, 2, n - 2, ...: all steps from one to the next are different.
+  const size_t base = place % 2 == 1 ? (place + 1) / 2 : (libraries - place / 2) % libraries;
+  return (base + round) % libraries;
+}
+
 uint64_t longest(const std::vector<RowPlan>& plans) {
   uint64_t bytes = 0;
   for (const RowPlan& plan : plans) bytes = std::max(bytes, plan.bytes);

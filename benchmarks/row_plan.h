@@ -17,7 +17,7 @@ inline constexpr int64_t kMostWarmup = 10'000;
 inline constexpr int64_t kLeastIterations = 20;
 inline constexpr int64_t kMostIterations = 100'000;
 
-/// What one row, or one pair of rows with a baseline, is about.
+/// What one row, or one row of each library with baselines, is about.
 struct RowPlan {
   Call call;  // without its buffers
   uint64_t bytes = 0;
@@ -35,9 +35,9 @@ std::vector<RowPlan> plan_rows(const CollectiveInfo& collective, const Options& 
 /// Bytes of the longest message.
 uint64_t longest(const std::vector<RowPlan>& plans);
 
-/// Which of so many libraries has its turn: who is first changes with every iteration.
-inline size_t whose_turn(int64_t iteration, size_t turn, size_t libraries) {
-  return iteration % 2 == 0 ? turn : libraries - 1 - turn;
-}
+/// Which of so many libraries has its turn. Over 2 * libraries iterations each library has each place, and comes after each other one,
+/// equally often (a Latin square balanced as Williams does it), so that none profits or suffers from where it stands or from what its predecessor
+/// leaves behind. Of two libraries the first changes with every iteration.
+size_t whose_turn(int64_t iteration, size_t turn, size_t libraries);
 
 }  // namespace tutti::bench

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Prints a Markdown table from results of allreduce_bench or broadcast_bench with --baseline mpi --json FILE.
+"""Prints a Markdown table from results of allreduce_bench or broadcast_bench with --baseline LIBRARY,... --json FILE.
 
 Usage: scripts/results_table.py RESULT.json...
-One line per size: p50 and p99 of both libraries in microseconds, and how many times longer the baseline took.
+One line per size: p50 and p99 of every library in microseconds, and how many times longer each baseline took; with several baselines the
+ratios of p50 with their intervals (95 %).
 """
 import json
 import sys
+
+NAMES = {"mpi": "Open MPI", "ucc": "UCC", "gloo": "Gloo", "nccl": "NCCL"}
 
 
 def size_text(size):
@@ -25,20 +28,35 @@ def ratio(baseline, ours):
     return "-" if baseline is None or ours is None else f"{baseline / ours:.2f}"
 
 
+def ratio_with_interval(baseline, ours):
+    text, interval = ratio(baseline.get("p50_us"), ours["p50_us"]), baseline.get("p50_ratio_interval")
+    return f"{text} ({interval[0]:.2f} to {interval[1]:.2f})" if interval and text != "-" else text
+
+
+def times(row):
+    return f"{number(row.get('p50_us'))} / {number(row.get('p99_us'))}"
+
+
+def line(cells):
+    print(f"| {' | '.join(cells)} |")
+
+
 def print_table(path):
     with open(path, encoding="utf-8") as file:
         results = json.load(file)["results"]
-    ours = {row["bytes"]: row for row in results if row["library"] == "tutti"}
-    theirs = {row["bytes"]: row for row in results if row["library"] == "mpi"}
-    print("| size | algorithm | Tutti p50 / p99 | Open MPI p50 / p99 | ratio p50 | ratio p99 |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for size, row in sorted(ours.items()):
-        other = theirs.get(size, {})
-        print(
-            f"| {size_text(size)} | {row['algorithm']} | {number(row['p50_us'])} / {number(row['p99_us'])} "
-            f"| {number(other.get('p50_us'))} / {number(other.get('p99_us'))} "
-            f"| {ratio(other.get('p50_us'), row['p50_us'])} | {ratio(other.get('p99_us'), row['p99_us'])} |"
-        )
+    baselines = list(dict.fromkeys(row["library"] for row in results if row["library"] != "tutti")) or ["mpi"]
+    rows = {(row["library"], row["bytes"]): row for row in results}
+    several = len(baselines) > 1
+    names = [NAMES[name] for name in baselines]
+    heads = ["size", "algorithm", "Tutti p50 / p99", *(f"{name} p50 / p99" for name in names)]
+    heads += [f"{name} / Tutti" for name in names] if several else ["ratio p50", "ratio p99"]
+    line(heads)
+    line(["---"] * len(heads))
+    for size, row in sorted((size, row) for (name, size), row in rows.items() if name == "tutti"):
+        others = [rows.get((name, size), {}) for name in baselines]
+        ratios = [ratio_with_interval(other, row) for other in others] if several else \
+            [ratio(others[0].get(key), row[key]) for key in ("p50_us", "p99_us")]
+        line([size_text(size), row["algorithm"], times(row), *(times(other) for other in others), *ratios])
     print()
 
 

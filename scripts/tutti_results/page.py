@@ -236,6 +236,9 @@ def _machines(launches):
             entries.append(("GPU", f"{gpu.get('devices')} × {gpu.get('name')}, CUDA {gpu.get('cuda')}, copies {words.number(gpu.get('copy_gbs'))} GB/s"))
             if gpu.get("nccl"):
                 entries.append(("NCCL", gpu["nccl"]))
+        for name, baseline in (launch.machine.get("baselines") or {}).items():
+            if name != "mpi":
+                entries.append((words.library_name(name), f"{baseline['version']}: {baseline['settings']}"))
         limits = launch.machine.get("limits") or {}
         if limits.get("cache_line_ns"):
             entries.append(("cache line", f"{limits['cache_line_ns']:.0f} ns one way between the first two ranks"))

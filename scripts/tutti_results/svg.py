@@ -122,7 +122,7 @@ class Canvas:
             self.add(f'<path d="M{steps}Z" class="band {classes}" fill-opacity="{opacity}"/>')
 
     def mark(self, x, y, library, told="", radius=4.0):
-        shape = {"tutti": _circle, "mpi": _square, "nccl": _diamond, "ucc": _triangle}.get(library, _triangle)(x, y, radius)
+        shape = {"tutti": _circle, "mpi": _square, "nccl": _diamond, "ucc": _triangle, "gloo": _pentagon}.get(library, _triangle)(x, y, radius)
         title = f"<title>{html.escape(told)}</title>" if told else ""
         self.add(f'<{shape} class="mark s-{series_class(library)}">{title}</{shape.split(" ", 1)[0]}>')
 
@@ -158,6 +158,11 @@ def _diamond(x, y, radius):
 def _triangle(x, y, radius):
     reach = 1.2 * radius
     return f'path d="M{x:.1f} {y - reach:.1f}L{x + reach:.1f} {y + reach * 0.8:.1f}L{x - reach:.1f} {y + reach * 0.8:.1f}Z"'
+
+
+def _pentagon(x, y, radius):
+    corners = [(x + 1.2 * radius * math.sin(turn * 0.4 * math.pi), y - 1.2 * radius * math.cos(turn * 0.4 * math.pi)) for turn in range(5)]
+    return f'path d="M{"L".join(f"{a:.1f} {b:.1f}" for a, b in corners)}Z"'
 
 
 def apart(positions, least, low, high):

@@ -60,7 +60,8 @@ TEST_CASE("defaults") {
   CHECK_FALSE(options.iterations);
   CHECK_FALSE(options.warmup);
   CHECK_FALSE(options.local_ranks);
-  CHECK_FALSE(options.baseline_mpi);
+  CHECK(options.baselines.empty());
+  CHECK(options.plant_library == "tutti");
 }
 
 TEST_CASE("sizes") {
@@ -103,7 +104,10 @@ TEST_CASE("measurement and run") {
   CHECK(options.timeout_ns == 250'000'000);
   CHECK(options.local_ranks == 4);
   CHECK(options.json == "a.json");
-  CHECK(options.baseline_mpi);
+  CHECK(options.baselines == std::vector<std::string>{"mpi"});
+  const Options several = good("--baseline gloo,mpi,ucc,gloo --peers /x --plant-error timed:ucc");
+  CHECK(several.baselines == std::vector<std::string>{"gloo", "mpi", "ucc"});
+  CHECK((several.peers == "/x" && several.plant_library == "ucc"));
   CHECK(options.algorithm == "ring");
   CHECK(good("--warmup_iters 3").warmup == 3);
   CHECK(good("--warmup-iters 3").warmup == 3);
@@ -175,7 +179,12 @@ TEST_CASE("a bad value is refused by name, with what is allowed") {
       {"--in-place --placement in", "--placement", "one of the two"},
       {"--np 0", "--np", "from 1 to 1024"},
       {"--np 1025", "--np", "from 1 to 1024"},
-      {"--baseline gloo", "--baseline", "mpi"},
+      {"--baseline x", "--baseline: 'x'", "mpi, ucc, gloo, nccl"},
+      {"--baseline mpi,", "--baseline: ''", "mpi, ucc, gloo, nccl"},
+      {"--baseline mpi,nccl", "--baseline nccl", "--memory device"},
+      {"--peers x", "--peers", "--baseline ucc or gloo"},
+      {"--baseline mpi --peers x", "--peers", "--baseline ucc or gloo"},
+      {"--plant-error timed:ucc:x", "--plant-error", "WHERE:LIBRARY"},
       {"--timeout 0", "--timeout", "30s"},
       {"--timeout 30parsec", "--timeout", "30parsec"},
       {"--seconds 0", "--seconds", "above 0"},
@@ -266,7 +275,7 @@ TEST_CASE("device memory") {
   CHECK((all.device->graph && all.device->registered && all.chain == 20));
   CHECK(good("--memory device --one-stream").device->one_stream);
   const Options nccl = good("--memory device --baseline nccl --nccl /x/libnccl.so --nccl-sweep");
-  CHECK((nccl.device->baseline_nccl && nccl.device->nccl_sweep && !nccl.baseline_mpi));
+  CHECK((nccl.device->baseline_nccl && nccl.device->nccl_sweep && nccl.baselines.empty()));
   CHECK(nccl.device->nccl == "/x/libnccl.so");
 }
 
@@ -280,7 +289,9 @@ TEST_CASE("device options that cannot be") {
   }
   CHECK(contains(bad("--memory device --np 3"), "--ranks-per-gpu"));
   CHECK(contains(bad("--memory device --baseline mpi"), "--baseline mpi"));
-  CHECK(contains(bad("--memory device --baseline x"), "mpi, nccl"));
+  CHECK(contains(bad("--memory device --baseline nccl,ucc"), "--baseline ucc"));
+  CHECK(contains(bad("--memory device --baseline x"), "mpi, ucc, gloo, nccl"));
+  CHECK(contains(bad("--memory device --baseline nccl --peers x"), "--peers"));
   for (const char* option : {"--rate 5", "--duration 5s", "--skew 0:5", "--plant-slowdown 5", "--noise 0",
                              "--aggressor 8", "--limits"})
     CHECK(contains(bad(std::string("--memory device ") + option), "is for host memory"));

@@ -621,6 +621,179 @@ class Mpi(Case):
         self.assertLess(time.monotonic() - start, 30)
 
 
+class Baselines(Case):
+    """Several baselines at once, by modules that need no library (simple_peer.cpp)."""
+
+    def measured(self, *arguments, program="allreduce_bench", **options):
+        return self.json_of(program, "--peers", os.environ["BENCH_PEERS"], *arguments, **options)
+
+    def test_all_take_turns(self):
+        for program in ("allreduce_bench", "broadcast_bench"):
+            for ranks in ("2", "3"):
+                with self.subTest(program=program, ranks=ranks):
+                    arguments = ("--np", ranks, "-b", "4", "-e", "64K", "-f", "128", "--placement", "both", "--baseline", "gloo,ucc")
+                    document = self.measured(*arguments, *QUICK, program=program)
+                    rows = document["results"]
+                    self.assertEqual([row["library"] for row in rows], ["tutti", "gloo", "ucc"] * 6)
+                    self.assertEqual({row["wrong"] for row in rows}, {0})
+                    self.assertEqual({row["iterations"] for row in rows}, {30})
+                    self.assertEqual({row["algorithm"] for row in rows if row["library"] != "tutti"}, {"simple"})
+                    self.assertEqual(list(document["machine"]["baselines"]), ["gloo", "ucc"])
+                    self.assertEqual(document["machine"]["baselines"]["ucc"], {"version": "1.2.3", "settings": "gathers, and adds up"})
+
+    def test_each_has_its_ratio(self):
+        arguments = ("--np", "2", "-b", "8", "-e", "8", "--baseline", "ucc,gloo", "-n", "300", "--peers", os.environ["BENCH_PEERS"])
+        result = self.ok(run("allreduce_bench", *arguments))
+        for name in ("ucc", "gloo"):
+            self.assertIn(f"# {name} 1.2.3: gathers, and adds up\n", result.stdout)
+            self.assertRegex(result.stdout, rf"# {name} / tutti: p50 \d+\.\d+ \(\d+\.\d+ to \d+\.\d+\), p99 ")
+        document, lines = self.raw_of(*arguments)
+        self.assertEqual([(line["row"]["library"], len(line["us"])) for line in lines[1:]], [("tutti", 300), ("ucc", 300), ("gloo", 300)])
+        for row in document["results"][1:]:
+            low, high = row["p50_ratio_interval"]
+            self.assertTrue(0 < low <= high)
+
+    def test_beside_mpi(self):
+        if subprocess.run(["which", MPIRUN], capture_output=True, check=False).returncode != 0:
+            return  # without MPI the programs are built without it too
+        rows = self.measured("-b", "8", "-e", "64", "-f", "8", "--baseline", "ucc,mpi,gloo", *QUICK, launcher=mpirun(3))["results"]
+        self.assertEqual([row["library"] for row in rows], ["tutti", "ucc", "mpi", "gloo"] * 2)
+        self.assertEqual({row["wrong"] for row in rows}, {0})
+
+    def test_what_one_cannot_do_is_left_out(self):
+        arguments = ("--np", "2", "-b", "8", "-e", "8", "-d", "float32,int8", "-o", "sum,prod", "--baseline", "ucc,gloo")
+        rows = self.measured(*arguments, *QUICK)["results"]
+        self.assertEqual([row["library"] for row in rows], ["tutti", "ucc", "gloo"] + ["tutti"] * 3)
+        self.assertEqual([row["no_baseline"] for row in rows if row["library"] == "tutti"],
+                         [None, "the simple one has no product; the simple one has no product",
+                          *["the simple one has float32 alone; the simple one has float32 alone"] * 2])
+        result = self.ok(run("allreduce_bench", *arguments, *QUICK, "--peers", os.environ["BENCH_PEERS"]))
+        self.assertEqual(result.stdout.count("# ucc / tutti: - (the simple one has float32 alone)\n"), 2)
+        self.assertEqual(result.stdout.count("# gloo / tutti: - (the simple one has no product)\n"), 1)
+
+    def test_a_wrong_element_is_counted_in_each(self):
+        for place, library in enumerate(("tutti", "ucc", "gloo")):
+            for where in ("checked", "timed", "last"):
+                with self.subTest(library=library, where=where):
+                    arguments = ("--np", "2", "-b", "100K", "-e", "100K", "--baseline", "ucc,gloo", "--plant-error", f"{where}:{library}")
+                    rows = self.measured(*arguments, *QUICK, status=1)["results"]
+                    self.assertEqual([row["wrong"] for row in rows], [int(i == place) for i in range(3)])
+
+    def test_a_call_that_fails_is_told(self):
+        arguments = ("--np", "2", "-b", "8", "-e", "8", "-o", "max", "--baseline", "gloo", "--peers", os.environ["BENCH_PEERS"])
+        result = self.ok(run("allreduce_bench", *arguments, *QUICK, timeout=60), status=1)
+        self.assertIn("by gloo: planted failure 7", result.stderr)
+
+    def test_a_module_that_is_missing_or_another(self):
+        with tempfile.TemporaryDirectory() as directory:
+            with open(os.path.join(directory, "tutti_bench_gloo.so"), "w", encoding="utf-8") as file:
+                file.write("text")
+            for name, peers, told in (("ucc", directory, f"no tutti_bench_ucc.so in {directory}: it is built where UCC is installed"),
+                                      ("gloo", directory, "tutti_bench_gloo.so: file too short"),
+                                      ("ucc", os.environ["BENCH_OLD_PEERS"], "is of another build of this program")):
+                with self.subTest(told=told):
+                    result = self.ok(run("allreduce_bench", "--np", "3", "--baseline", name, "--peers", peers, timeout=60), status=2)
+                    self.assertIn(f"allreduce_bench: --baseline {name}: ", result.stderr)
+                    self.assertEqual(result.stderr.count(told), 1)
+                    self.assertEqual(result.stdout, "")
+
+
+class Peer:
+    """What holds for UCC and for Gloo: their modules as they were built."""
+
+    NAME = ""
+    LEFT_OUT = ()  # of all-reduce: types, and operators of types
+
+    def setUp(self):
+        if not os.path.exists(os.path.join(BIN, f"tutti_bench_{self.NAME}.so")):
+            print(f"SKIPPED: no module of {self.NAME} in {BIN}")
+            self.skipTest("not built")
+
+    def measured(self, *arguments, program="allreduce_bench", quick=QUICK, **options):
+        return self.json_of(program, *arguments, "--baseline", self.NAME, *quick, **options)
+
+    def test_right_with_any_number_of_ranks(self):
+        for program in ("allreduce_bench", "broadcast_bench"):
+            for ranks in ("1", "2", "3", "4"):
+                with self.subTest(program=program, ranks=ranks):
+                    arguments = ("--np", ranks, "-b", "0", "-e", "1000000", "-f", "50", "--placement", "both")
+                    document = self.measured(*arguments, program=program)
+                    rows = document["results"]
+                    self.assertEqual([row["library"] for row in rows], ["tutti", self.NAME] * (len(rows) // 2))
+                    self.assertEqual({row["wrong"] for row in rows}, {0})
+                    self.assertEqual(list(document["machine"]["baselines"]), [self.NAME])
+
+    def test_every_type_operator_root(self):
+        shape = ("--np", "3", "-b", "4000", "-e", "4000", "-d", "all", "--placement", "both")
+        few = ("-n", "3", "-w", "1", "-c", "1")
+        rows = self.measured(*shape, "-o", "all", quick=few)["results"]
+        self.assertEqual({row["wrong"] for row in rows}, {0})
+        there = {(row["dtype"], row["op"]) for row in rows if row["library"] == self.NAME}
+        wanted = {(row["dtype"], row["op"]) for row in rows if row["library"] == "tutti"}
+        self.assertEqual(wanted - there, {(dtype, op) for dtype, op in wanted if dtype in self.LEFT_OUT or (dtype, op) in self.LEFT_OUT})
+        rows = self.measured(*shape, "-r", "all", program="broadcast_bench", quick=few)["results"]
+        self.assertEqual({row["wrong"] for row in rows}, {0})
+        self.assertEqual([row["library"] for row in rows], ["tutti", self.NAME] * (len(rows) // 2))
+
+    def test_a_wrong_element_is_counted(self):
+        for where in ("checked", "timed", "last"):
+            with self.subTest(where=where):
+                arguments = ("--np", "2", "-b", "100K", "-e", "100K", "--plant-error", f"{where}:{self.NAME}")
+                self.assertEqual([row["wrong"] for row in self.measured(*arguments, status=1)["results"]], [0, 1])
+
+    def test_an_interrupted_run_keeps_its_rows(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "result.json")
+            command = [os.path.join(BIN, "allreduce_bench"), "--np", "3", "-b", "8", "-e", "64", "--duration", "1h", "--baseline", self.NAME,
+                       "--json", path]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment(), start_new_session=True)
+            try:
+                for line in process.stdout:
+                    if "bytes" in line:
+                        break
+                os.killpg(process.pid, signal.SIGINT)
+                output, _ = process.communicate(timeout=60)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+            self.assertEqual(process.returncode, 130, output)
+            with open(path, encoding="utf-8") as file:
+                self.assertEqual([row["library"] for row in json.load(file)["results"]], ["tutti", self.NAME])
+
+    def test_a_rank_that_dies_ends_the_run(self):
+        start = time.monotonic()
+        arguments = ("--np", "3", "-b", "8", "-e", "8K", "--baseline", self.NAME, "--plant-death", "1")
+        result = run("allreduce_bench", *arguments, *QUICK, timeout=60)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertLess(time.monotonic() - start, 30)
+
+    def test_under_mpirun_beside_all_there_are(self):
+        if subprocess.run(["which", MPIRUN], capture_output=True, check=False).returncode != 0:
+            return
+        others = [name for name in ("ucc", "gloo") if os.path.exists(os.path.join(BIN, f"tutti_bench_{name}.so"))]
+        for program in ("allreduce_bench", "broadcast_bench"):
+            for ranks in (2, 4):
+                with self.subTest(program=program, ranks=ranks):
+                    arguments = ("-b", "8", "-e", "64K", "-f", "128", "--baseline", ",".join(["mpi", *others]))
+                    rows = self.json_of(program, *arguments, *QUICK, launcher=mpirun(ranks))["results"]
+                    self.assertEqual([row["library"] for row in rows], ["tutti", "mpi", *others] * 2)
+                    self.assertEqual({row["wrong"] for row in rows}, {0})
+
+
+WHOLE = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+REAL = ("float16", "float32", "float64")
+
+
+class Ucc(Peer, Case):
+    NAME = "ucc"
+    LEFT_OUT = ("float16", "float8_e4m3", "float8_e5m2", *((dtype, "avg") for dtype in WHOLE))
+
+
+class Gloo(Peer, Case):
+    NAME = "gloo"
+    LEFT_OUT = ("bfloat16", "float8_e4m3", "float8_e5m2", *((dtype, "avg") for dtype in (*WHOLE, *REAL)))
+
+
 class Device(Case):
     """On device memory; BENCH_CUDA is an emulated driver, without it the machine's own is used."""
 

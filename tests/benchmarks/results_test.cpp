@@ -87,6 +87,21 @@ TEST_CASE("rows on host memory come back without a device") {
   CHECK_FALSE(results.gpu);
 }
 
+TEST_CASE("what a row goes without and how baselines were set stands in the document") {
+  Machine machine;
+  machine.baselines = {{"gloo", "0.5.0", "TCP over lo"}, {"mpi", "Open MPI", ""}};
+  Row row = row_of("tutti");
+  row.device.reset();
+  row.no_baseline = "one; two";
+  const std::string text = to_json(kAllReduce, machine, {row}, false);
+  CHECK(read_results(kAllReduce, text).rows[0].no_baseline == "one; two");
+  const size_t gloo = text.find("\"settings\": \"TCP over lo\"");
+  const size_t mpi = text.find("\"version\": \"Open MPI\"");
+  REQUIRE(gloo != std::string::npos);
+  REQUIRE(mpi != std::string::npos);
+  CHECK(gloo < mpi);
+}
+
 TEST_CASE("another file is refused") {
   CHECK_THROWS_AS(read_results(kAllReduce, ""), std::runtime_error);
   CHECK_THROWS_AS(read_results(kAllReduce, "{}"), std::runtime_error);
