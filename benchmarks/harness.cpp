@@ -193,15 +193,21 @@ class Harness::Measurement {
   }
 
   /// At least `least` rounds, then more until `seconds` have passed on some rank or there are `most`. Ranks agree after
-  /// each batch; batches grow with what is done, so that agreeing costs little and the time is kept roughly.
+  /// each batch; batches grow with what is done, so that agreeing costs little and the time is kept roughly. No batch lasts much longer than kLongestBatch
+  /// seconds: an interruption is heeded before a launcher loses its patience.
   /// Returns the seconds.
   double rounds_within(double seconds, int64_t least, int64_t most, bool keep) {
     constexpr int64_t kLargestBatch = 1000;
+    constexpr double kLongestBatch = 0.25;
     const uint64_t start = now_ns();
     int64_t done = 0;
     double elapsed = 0;
     while (done < most && (done < least || (elapsed < seconds && !interrupted_))) {
-      const int64_t batch = std::min(std::clamp(done, least, kLargestBatch), most - done);
+      int64_t batch = std::min(std::clamp(done, least, kLargestBatch), most - done);
+      if (elapsed > 0) {
+        const double in_time = kLongestBatch * static_cast<double>(done) / elapsed;
+        batch = std::clamp(static_cast<int64_t>(in_time), int64_t{1}, batch);
+      }
       timed_rounds(done, batch, keep);
       done += batch;
       std::array<double, 2> state{static_cast<double>(now_ns() - start) * 1e-9, interrupted() ? 1.0 : 0.0};

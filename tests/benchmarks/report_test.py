@@ -25,6 +25,7 @@ from tutti_results import change_points, charts, read, svg, words  # noqa: E402
 
 SIZES = {0: 0.3, 8: 0.4, 512: 0.7, 4096: 2.0, 65536: 9.0, 1048576: 150.0}
 CULPRIT = 1
+SLOWER = {"tutti": 1, "mpi": 1.9, "ucc": 1.4, "gloo": 30}
 
 
 def lines(rng, libraries=("tutti", "mpi"), ranks=3, iterations=1200, **more):
@@ -32,7 +33,7 @@ def lines(rng, libraries=("tutti", "mpi"), ranks=3, iterations=1200, **more):
     result, start = [], 0.0
     for size, median in SIZES.items():
         for library in libraries:
-            us = simulated.times(rng, median * (1 if library == "tutti" else 1.9), iterations, 0)
+            us = simulated.times(rng, median * SLOWER[library], iterations, 0)
             us[iterations // 2:] *= 1.3 if library == "tutti" else 1
             columns = simulated.row([round(x, 4) for x in us], size, library, ranks=ranks, **more)
             if size == 0:
@@ -65,10 +66,10 @@ class Case(unittest.TestCase):
         with open(output, encoding="utf-8") as file:
             return file.read()
 
-    def full_page(self):
+    def full_page(self, libraries=("tutti", "mpi"), **more):
         extra = dict(skew_p50_us=0.3, service_p50_us=0.5, service_p99_us=1.5, culprit_rank=CULPRIT, culprit_share=0.9, cpu_core_s_per_gb=2.5,
                      bound_us=0.2, bound_fraction=0.5)
-        simulated.raw_file(self.path("full.raw"), lines(self.rng, **extra))
+        simulated.raw_file(self.path("full.raw"), lines(self.rng, libraries, **extra), **more)
         return self.page(self.path("full.raw"))
 
 
@@ -126,6 +127,21 @@ class Page(Case):
         shares = {int(rank): float(share) for rank, share in re.findall(r"<tr><td>(\d)</td><td class=\"left\"><i[^>]*></i>([\d.]+) %", table[: table.index("</table>")])}
         self.assertGreater(shares[CULPRIT], 98)
         self.assertAlmostEqual(sum(shares.values()), 100, delta=0.2)
+
+    def test_several_baselines(self):
+        settings = {name: {"version": f"{name} 1.2", "settings": f"how <{name}> was set"} for name in ("mpi", "ucc", "gloo")}
+        text = self.full_page(tuple(SLOWER), baselines=settings)
+        ratios = dict(re.findall(r"<b>([\d.]+) ×</b><span>(\w+)&#x27;s time over Tutti&#x27;s", text))
+        ratios = {name: float(ratio) for ratio, name in ratios.items()}
+        for name in ("mpi", "ucc", "gloo"):
+            self.assertAlmostEqual(ratios[words.library_name(name)] / SLOWER[name], 1 / 1.15, delta=0.15)  # half of Tutti's times are 1.3 times longer
+        for told in ("<dt>UCC</dt><dd>ucc 1.2: how &lt;ucc&gt; was set</dd>", "<dt>Gloo</dt><dd>gloo 1.2: how &lt;gloo&gt; was set</dd>"):
+            self.assertIn(told, text)
+        for picture in ("latency", "bandwidth", "cpu", "histogram", "tail", "over_time"):
+            start = text.index(f'data-picture="{picture}"')
+            drawn = text[start: text.index("</figure>", start)]
+            for name in SLOWER:
+                self.assertIn(f"s-{name}", drawn)
 
     def test_a_change_of_level_is_marked(self):
         text = self.full_page()
@@ -331,8 +347,8 @@ class Browser(Case):
         result = self.chromium(path, width, "--dump-dom", *more)
         return result.stdout, [line for line in result.stderr.splitlines() if "CONSOLE" in line]
 
-    def probed(self, width, *more, frame=None):
-        text = self.full_page().replace("</body>", PROBE)
+    def probed(self, width, *more, frame=None, libraries=("tutti", "mpi")):
+        text = self.full_page(libraries).replace("</body>", PROBE)
         self.assertIn("data-probe", text)
         path = self.written("probe.html", text)
         dom, console = self.dumped(self.written("frame.html", frame) if frame else path, width, *more)
@@ -363,6 +379,12 @@ class Browser(Case):
         self.assertEqual(told["inner"], 390)
         self.assertLessEqual(told["scroll"], 390)
         self.check_pictures(told, True)
+
+    def test_several_baselines(self):
+        for frame, width in ((None, 1280), (FRAME, 800)):
+            told = self.probed(width, frame=frame, libraries=tuple(SLOWER))
+            self.assertLessEqual(told["scroll"], told["inner"])
+            self.check_pictures(told, frame is not None)
 
     def test_dark(self):
         told = self.probed(1280, "--blink-settings=preferredColorScheme=0")

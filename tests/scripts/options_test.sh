@@ -17,7 +17,7 @@ refused() {
   say "ok: $* is refused"
 }
 
-for script in quickstart test tidy format install_packages cluster measure_launches benchmark ci_summary; do
+for script in quickstart test tidy format install_packages cluster measure_launches benchmark ci_summary build_peers; do
   "$repo_root/scripts/$script.sh" --help | grep -q '^Usage: ' || die "no help: $script.sh"
   refused "unknown option '--nonsense'" "$script.sh" --nonsense
 done
@@ -38,6 +38,7 @@ refused "letters, digits and _.- only, not 'a b'" cluster.sh --name 'a b' status
 refused '--out is needed' measure_launches.sh --new "$scratch"
 refused "there is no $scratch/bin/allreduce_bench" measure_launches.sh --out "$scratch/m" --new "$scratch"
 refused "not 'few'" measure_launches.sh --launches few
+refused "--only needs ucc or gloo, not 'mpi'" build_peers.sh --only mpi
 refused "there is no $scratch/bin/allreduce_bench" benchmark.sh --build "$scratch"
 refused "there is no folder '$scratch/nothing'" ci_summary.sh "$scratch/nothing"
 refused "there is no cluster 'nobodys-cluster'" cluster.sh --name nobodys-cluster exec a1 true
