@@ -37,6 +37,7 @@ namespace verbs {
 class Reach {
  public:
   explicit Reach(const std::vector<std::string>& /*addresses*/) {}
+  bool reaches(int /*a*/, int /*b*/) const { return false; }
   std::string why_not(int /*a*/, int /*b*/) const { return "this build is without verbs"; }
 };
 
@@ -87,42 +88,68 @@ std::string Networks::offer() const {
   return verbs_ ? kAddress + verbs_->address() : kProblem + problem_;
 }
 
-void Networks::choose(const NetworksRequest& request, const std::vector<std::string>& offers) {
-  const Placement& placement = *request.placement;
-  const bool forced = request.settings->transport == TransportChoice::verbs;
-  std::vector<std::string> addresses;
-  for (const std::string& offer : offers) addresses.push_back(address_in(offer));
-  for (int rank = 0; forced && rank < placement.size(); ++rank) {
+namespace {
+
+/// Calls `visit(a, b)` for each two ranks of different nodes, a < b, until it answers true; that is the answer then.
+template <typename Visit>
+bool any_pair(const Placement& placement, const Visit& visit) {
+  for (int a = 0; a < placement.size(); ++a) {
+    for (int b = a + 1; b < placement.size(); ++b) {
+      if (!placement.same_node(a, b) && visit(a, b)) return true;
+    }
+  }
+  return false;
+}
+
+/// Where the user will have nothing else.
+void require_verbs(const Placement& placement, const std::vector<std::string>& offers,
+                   const verbs::Reach& reach) {
+  for (int rank = 0; rank < placement.size(); ++rank) {
     const std::string problem = problem_in(offers[static_cast<size_t>(rank)]);
     if (!problem.empty())
       raise(Result::unsupported, "TUTTI_TRANSPORT=verbs: {}: {}", placement.rank_name(rank), problem);
   }
+  any_pair(placement, [&](int a, int b) -> bool {
+    if (!reach.reaches(a, b)) raise(Result::unsupported, "TUTTI_TRANSPORT=verbs: {}", reach.why_not(a, b));
+    return false;
+  });
+}
+
+}  // namespace
+
+void Networks::choose(const NetworksRequest& request, const std::vector<std::string>& offers) {
+  const Placement& placement = *request.placement;
+  std::vector<std::string> addresses(offers.size());
+  std::transform(offers.begin(), offers.end(), addresses.begin(), address_in);
   const verbs::Reach reach(addresses);
-  bool needs_ucx = false;
-  for (int a = 0; a < placement.size(); ++a) {
-    for (int b = 0; b < placement.size(); ++b) {
-      if (placement.same_node(a, b)) continue;
-      const std::string why = a < b ? reach.why_not(a, b) : reach.why_not(b, a);
-      if (forced && !why.empty()) raise(Result::unsupported, "TUTTI_TRANSPORT=verbs: {}", why);
-      if (!why.empty()) needs_ucx = true;
-      if (a != request.rank) continue;
-      if (why.empty()) {
-        to_[static_cast<size_t>(b)] = verbs_.get();
-        addresses_[static_cast<size_t>(b)] = addresses[static_cast<size_t>(b)];
-      } else if (remark_.empty() && std::any_of(addresses.begin(), addresses.end(),
-                                                [](const std::string& x) { return !x.empty(); })) {
-        const std::string problem = problem_in(offers[static_cast<size_t>(b)]);
-        remark_ = problem_.empty() && !problem.empty()
-                      ? fmt::format("{}: {}", placement.rank_name(b), problem)
-                  : !problem_.empty() ? problem_
-                                      : why;
-      }
+  if (request.settings->transport == TransportChoice::verbs) require_verbs(placement, offers, reach);
+  int first_without = -1;
+  for (int peer = 0; peer < placement.size(); ++peer) {
+    const auto p = static_cast<size_t>(peer);
+    if (placement.same_node(request.rank, peer)) continue;
+    if (reach.reaches(request.rank, peer)) {
+      to_[p] = verbs_.get();
+      addresses_[p] = addresses[p];
+    } else if (first_without < 0) {
+      first_without = peer;
     }
   }
-  if (needs_ucx) open_ucx(request);
-  if (!remark_.empty())
-    log(Level::info, "rank {}: not all ranks are reached by verbs: {}", request.rank, remark_);
+  const bool some_have =
+      std::any_of(addresses.begin(), addresses.end(), [](const auto& address) { return !address.empty(); });
+  if (some_have && first_without >= 0)
+    write_remark(request, offers, reach.why_not(request.rank, first_without), first_without);
+  if (any_pair(placement, [&](int a, int b) { return !reach.reaches(a, b); })) open_ucx(request);
   if (std::find(to_.begin(), to_.end(), verbs_.get()) == to_.end()) verbs_.reset();
+}
+
+/// `why` the two do not reach each other, unless one of them has said it better.
+void Networks::write_remark(const NetworksRequest& request, const std::vector<std::string>& offers,
+                            const std::string& why, int peer) {
+  const std::string problem = problem_in(offers[static_cast<size_t>(peer)]);
+  remark_ = why;
+  if (!problem.empty()) remark_ = fmt::format("{}: {}", request.placement->rank_name(peer), problem);
+  if (!problem_.empty()) remark_ = problem_;
+  log(Level::info, "rank {}: not all ranks are reached by verbs: {}", request.rank, remark_);
 }
 
 void Networks::open_ucx(const NetworksRequest& request) {

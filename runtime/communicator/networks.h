@@ -50,6 +50,8 @@ class Networks {
  private:
   void open_verbs(const NetworksRequest& request);
   void choose(const NetworksRequest& request, const std::vector<std::string>& offers);
+  void write_remark(const NetworksRequest& request, const std::vector<std::string>& offers,
+                    const std::string& why, int peer);
   void open_ucx(const NetworksRequest& request);
   std::string offer() const;
   PortTransport& transport_to(int peer) const { return *to_[static_cast<size_t>(peer)]; }

@@ -158,7 +158,10 @@ TEST_CASE("two ranks reach each other where their rails are of the same sorts, a
         "TUTTI_IB_HCA say which to use");
   CHECK(reach.why_not(0, 3) == "rank 3 has no RDMA device that can be used");
   for (int a = 0; a < 4; ++a) {
-    for (int b = 0; b < 4; ++b) CHECK(reach.why_not(a, b).empty() == reach.why_not(b, a).empty());
+    for (int b = 0; b < 4; ++b) {
+      CHECK(reach.reaches(a, b) == reach.reaches(b, a));
+      CHECK(reach.reaches(a, b) == reach.why_not(a, b).empty());
+    }
   }
   CHECK_THROWS_AS(Reach({"nonsense"}), Error);
 }

@@ -32,7 +32,8 @@ PathHandle make_path(ibv_pd* domain, const RailInfo& own, const RailAddress& pee
 
 Greeter::Greeter(ibv_context* context, ibv_pd* domain, ibv_comp_channel* channel, const RailInfo& info)
     : memory_((kReceives + kSends) * kPlaceBytes) {
-  region_.reset(ibv_reg_mr(domain, memory_.data(), memory_.size(), IBV_ACCESS_LOCAL_WRITE));
+  constexpr int kAccess = IBV_ACCESS_LOCAL_WRITE;
+  region_.reset(ibv_reg_mr(domain, memory_.data(), memory_.size(), kAccess));
   if (!region_) raise_errno(errno, "registering {} bytes with the RDMA device {}", memory_.size(), info.name);
   completions_.reset(ibv_create_cq(context, static_cast<int>(kReceives + kSends), nullptr, channel, 0));
   if (!completions_) raise_errno(errno, "a completion queue on the RDMA device {}", info.name);

@@ -215,7 +215,7 @@ bool VerbsPort::post_record(Shipment& shipment, Connection& connection) {
   Record& record = transport_.mail().outbox(peer_).at(frame.sequence);
   record.frame = frame;
   std::memcpy(record.data, shipment.data.data(), frame.bytes);
-  const size_t index = static_cast<size_t>(frame.sequence % kRecords);
+  const auto index = static_cast<size_t>(frame.sequence % kRecords);
   const uint64_t mailbox =
       address_.mailboxes + static_cast<uint64_t>(transport_.settings().rank) * sizeof(Mailbox);
   const Write write = {.from = &record,

@@ -11,20 +11,28 @@ Reach::Reach(const std::vector<std::string>& addresses) {
     addresses_.push_back(address.empty() ? std::nullopt : std::optional(unpack(address)));
 }
 
+size_t Reach::first_different(const RankAddress& one, const RankAddress& other) {
+  for (size_t i = 0; i < std::min(one.rails.size(), other.rails.size()); ++i) {
+    if (one.rails[i].sort != other.rails[i].sort) return i;
+  }
+  return kNone;
+}
+
+bool Reach::reaches(int a, int b) const {
+  const auto& one = addresses_[static_cast<size_t>(a)];
+  const auto& other = addresses_[static_cast<size_t>(b)];
+  return one && other && first_different(*one, *other) == kNone;
+}
+
 std::string Reach::why_not(int a, int b) const {
   const auto& one = addresses_[static_cast<size_t>(a)];
   const auto& other = addresses_[static_cast<size_t>(b)];
   if (!one || !other) return fmt::format("rank {} has no RDMA device that can be used", one ? b : a);
-  for (size_t i = 0; i < std::min(one->rails.size(), other->rails.size()); ++i) {
-    const RailSort here = one->rails[i].sort;
-    const RailSort there = other->rails[i].sort;
-    if (here != there)
-      return fmt::format(
-          "rail {} of rank {} is {}, that of rank {} {}: TUTTI_IB_GID_INDEX and TUTTI_IB_HCA say which to "
-          "use",
-          i, a, name_of(here), b, name_of(there));
-  }
-  return {};
+  const size_t rail = first_different(*one, *other);
+  if (rail == kNone) return {};
+  return fmt::format(
+      "rail {} of rank {} is {}, that of rank {} {}: TUTTI_IB_GID_INDEX and TUTTI_IB_HCA say which to use",
+      rail, a, name_of(one->rails[rail].sort), b, name_of(other->rails[rail].sort));
 }
 
 }  // namespace tutti::verbs

@@ -1,6 +1,7 @@
 // Which ranks reach each other by verbs: decided from the addresses of all, so that all decide the same.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,11 +15,15 @@ class Reach {
   /// By rank; empty: that rank has no rail. Throws Error(invalid_argument) for an address that is none.
   explicit Reach(const std::vector<std::string>& addresses);
 
-  /// Why the two do not reach each other, where both have rails; empty: they do.
+  bool reaches(int a, int b) const;
+  /// Why they do not; empty: they do.
   std::string why_not(int a, int b) const;
-  bool has_rails(int rank) const { return addresses_[static_cast<size_t>(rank)].has_value(); }
 
  private:
+  static constexpr size_t kNone = SIZE_MAX;
+  /// The first rail whose sorts differ, of two ranks that have rails.
+  static size_t first_different(const RankAddress& one, const RankAddress& other);
+
   std::vector<std::optional<RankAddress>> addresses_;
 };
 
