@@ -1,0 +1,180 @@
+# shellcheck shell=bash
+# Boots one guest, runs a command in it, and passes on what it writes and its exit status.
+#
+# Sourced by scripts/rdma_vm.sh and scripts/rdma_two_vms.sh, after common.sh and kernel.sh. What the host and the guest tell each
+# other lies in a control folder (see guest.sh). The end of a guest is never waited for without a limit: it must have started the
+# command after boot_limit seconds, end it after `limit`, and be gone half a minute later.
+
+: "${repo_root:?common.sh comes first}" "${vm_parts:?kernel.sh comes first}"
+# prepare_kernel sets these.
+kernel='' initramfs=''
+
+# How a guest is made; the options of the scripts change these.
+nodes=4
+rails=1
+mtu=9000
+limit=300
+boot_limit=90
+memory=3072
+cpus=$(cores)
+((cpus >= 2)) || cpus=2
+((cpus <= 8)) || cpus=8
+accelerator=auto
+job=
+keep=0
+passed=()
+more_devices=()
+
+# Four levels of page tables, and programs always at the same addresses: emulated, starting a program is then three times faster.
+kernel_arguments='console=ttyS0 quiet panic=-1 nokaslr no_timer_check tsc=reliable clocksource=tsc mitigations=off audit=0
+  nmi_watchdog=0 8250.nr_uarts=1 i8042.noaux i8042.nokbd random.trust_cpu=on preempt=full no5lvl norandmaps'
+
+# --- accelerator ------------------------------------------------------------------------------------------------------
+
+# A /dev/kvm that opens may still not be able to run this kernel: only a guest that starts is a proof.
+kvm_works() {
+  [[ -r /dev/kvm && -w /dev/kvm ]] || return 1
+  local said
+  said=$(timeout --kill-after=2 10 qemu-system-x86_64 -accel kvm -cpu host -M q35 -m 512 -nodefaults -no-user-config -display none \
+    -no-reboot -serial stdio -kernel "$kernel/vmlinux" -initrd "$initramfs" -append 'console=ttyS0 quiet panic=-1 vm.probe=1' \
+    </dev/null 2>/dev/null) || true
+  [[ $said == *'this kernel runs'* ]]
+}
+
+# Settles `accelerator`: kvm or tcg. What a probe has found holds until the machine is booted again.
+choose_accelerator() {
+  local found known
+  [[ $accelerator == auto ]] || return 0
+  found=$kernel/accelerator.$(id -u)
+  known=$(cat "$found" 2>/dev/null) || true
+  if [[ ${known% *} == "$(</proc/sys/kernel/random/boot_id)" && $known =~ ' '(kvm|tcg)$ ]]; then
+    accelerator=${known##* }
+    return
+  fi
+  if kvm_works; then accelerator=kvm; else accelerator=tcg; fi
+  echo "$(</proc/sys/kernel/random/boot_id) $accelerator" >"$found.$$"
+  mv "$found.$$" "$found"
+}
+
+# --- the control folder -----------------------------------------------------------------------------------------------
+
+# set_words NAME VALUE...: lines that a shell reads back.
+set_words() { printf '%s=%q\n' "$@"; }
+
+# The environment of the command: the variables of Tutti, UCX and the sanitizers, and those asked for.
+write_environment() {
+  local name item
+  for name in $(compgen -e | grep -E '^(TUTTI_|UCX_|[A-Z]+SAN_OPTIONS$|PATH$|HOME$|LANG$|LD_LIBRARY_PATH$)'); do
+    printf 'export %s=%q\n' "$name" "${!name}"
+  done
+  for item in ${passed[@]+"${passed[@]}"}; do
+    name=${item%%=*}
+    if [[ $item == *=* ]]; then
+      printf 'export %s=%q\n' "$name" "${item#*=}"
+    elif [[ -v $name ]]; then
+      printf 'export %s=%q\n' "$name" "${!name}"
+    fi
+  done
+  printf 'export RDMA_VM_JOB=%q RDMA_VM_NODES=%q RDMA_VM_RAILS=%q\n' "$job" "$nodes" "$rails"
+}
+
+# write_control COMMAND...
+write_control() {
+  set_words nodes "$nodes" rails "$rails" mtu "$mtu" limit "$limit" job "$job" kernel "$kernel" directory "$PWD" \
+    scripts "$repo_root/scripts" >"$control/settings"
+  write_environment >"$control/environment"
+  printf 'exec ' >"$control/command"
+  printf '%q ' "$@" >>"$control/command"
+  cp "$vm_parts/guest.sh" "$control/"
+  : >"$control/out"
+  : >"$control/err"
+  : >"$control/console"
+}
+
+# --- the machine ------------------------------------------------------------------------------------------------------
+
+# offer NAME FOLDER [OPTIONS]: adds to `words` that a folder of the host can be mounted by that name.
+offer() {
+  words+=(-fsdev "local,id=$1,path=${2//,/,,},security_model=none,multidevs=remap${3:-}" -device "virtio-9p-pci,fsdev=$1,mount_tag=$1")
+}
+
+start_machine() {
+  local words=() cpu=host how=kvm
+  if [[ $accelerator == tcg ]]; then
+    cpu=max
+    how=tcg,thread=multi
+  fi
+  # shellcheck disable=SC2054  # commas belong to the words
+  words=(-accel "$how" -cpu "$cpu" -M q35 -m "$memory" -smp "$cpus" -nodefaults -no-user-config -display none -no-reboot
+    -kernel "$kernel/vmlinux" -initrd "$initramfs" -append "${kernel_arguments//$'\n'/ }" -serial "file:${control//,/,,}/console"
+    -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng ${more_devices[@]+"${more_devices[@]}"})
+  offer host_root / ,readonly=on
+  offer control "$control"
+  offer job "$job"
+  setpriv --pdeathsig KILL timeout --kill-after=5 $((boot_limit + limit + 30)) qemu-system-x86_64 "${words[@]}" \
+    </dev/null >"$control/qemu" 2>&1 &
+  machine=$!
+}
+
+runs() { kill -0 "$machine" 2>/dev/null; }
+
+# Waits until the guest has started the command; false when it never will.
+await_start() {
+  local end=$((SECONDS + boot_limit))
+  until [[ -e $control/started ]]; do
+    runs || return 1
+    ((SECONDS < end)) || return 1
+    sleep 0.05
+  done
+}
+
+end_machine() {
+  if [[ -n ${machine:-} ]]; then kill -TERM "$machine" 2>/dev/null || true; fi
+  if [[ -n ${own_folder:-} ]] && ((!keep)); then rm -rf "$own_folder"; fi
+}
+
+# What the guest has left behind, as lines for people.
+tell_end() {
+  warn "$1; the end of its console:"
+  tail -n 25 "$control/qemu" "$control/console" 2>/dev/null | tr -d '\r' | sed 's/^/    /' >&2
+}
+
+# boot_guest COMMAND...: in a shell of its own, which ends with the command's exit status: 124 when its time was up, 125 when the
+# guest did not start or died.
+boot_guest() {
+  local control machine own_folder='' readers=()
+  own_folder=$(mktemp -d "${TMPDIR:-/tmp}/tutti-vm.XXXXXX")
+  trap end_machine EXIT
+  trap 'exit 143' TERM INT HUP
+  control=$own_folder/control
+  mkdir "$control"
+  if [[ -z $job ]]; then
+    job=$own_folder/job
+    mkdir "$job"
+  fi
+  ((keep == 0)) || warn "what the guest leaves is kept in $own_folder"
+  write_control "$@"
+  start_machine
+  # The readers come to the end of what was written only after the machine has gone.
+  tail -s 0.05 --pid="$machine" -c +1 -f "$control/out" &
+  readers+=($!)
+  tail -s 0.05 --pid="$machine" -c +1 -f "$control/err" >&2 &
+  readers+=($!)
+  if ! await_start; then
+    kill -TERM "$machine" 2>/dev/null || true
+    wait "$machine" || true
+    tell_end "the guest did not start the command within $boot_limit s"
+    exit 125
+  fi
+  wait "$machine" || true
+  wait "${readers[@]}" || true
+  if [[ -e $control/over_time ]]; then
+    warn "the command was ended after its $limit s"
+    exit 124
+  fi
+  if [[ ! -s $control/status ]]; then
+    tell_end 'the guest died before the command came to its end'
+    exit 125
+  fi
+  exit "$(<"$control/status")"
+}
