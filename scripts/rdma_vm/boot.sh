@@ -133,16 +133,19 @@ end_machine() {
   if [[ -n ${own_folder:-} ]] && ((!keep)); then rm -rf "$own_folder"; fi
 }
 
-# What the guest has left behind, as lines for people.
+# The end of what QEMU, the kernel and the guest's own program have said, for people.
 tell_end() {
-  warn "$1; the end of its console:"
-  tail -n 25 "$control/qemu" "$control/console" 2>/dev/null | tr -d '\r' | sed 's/^/    /' >&2
+  local log
+  warn "$1"
+  for log in qemu console guest; do
+    if [[ -s $control/$log ]]; then tail -n 20 "$control/$log" | tr -d '\r' | sed "s/^/    $log: /" >&2; fi
+  done
 }
 
 # boot_guest COMMAND...: in a shell of its own, which ends with the command's exit status: 124 when its time was up, 125 when the
 # guest did not start or died.
 boot_guest() {
-  local control machine own_folder='' readers=()
+  local control machine own_folder='' readers=() why
   own_folder=$(mktemp -d "${TMPDIR:-/tmp}/tutti-vm.XXXXXX")
   trap end_machine EXIT
   trap 'exit 143' TERM INT HUP
@@ -161,9 +164,11 @@ boot_guest() {
   tail -s 0.05 --pid="$machine" -c +1 -f "$control/err" >&2 &
   readers+=($!)
   if ! await_start; then
+    why="the guest did not start the command within its $boot_limit s"
+    runs || why='the guest ended before it had started the command'
     kill -TERM "$machine" 2>/dev/null || true
     wait "$machine" || true
-    tell_end "the guest did not start the command within $boot_limit s"
+    tell_end "$why"
     exit 125
   fi
   wait "$machine" || true

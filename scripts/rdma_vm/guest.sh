@@ -7,10 +7,13 @@
 #   started                           the command has been started
 #   out, err                          what it writes
 #   status, over_time                 its exit status; that its time was up
+#   guest                             what this program has to complain of
 #
-# Nodes are namespaces, as those of scripts/cluster.sh; their first processes are the same program. The rxe devices all live in the
-# initial network namespace, the only one where this kernel's driver works: the ranks of node i use the devices of node i, and
-# everything between two devices crosses the switch, a bridge in a namespace of its own.
+# Node i has the network namespace node<i>, where its ranks find eth0 for TCP, and a first process (node.sh), whose other namespaces they
+# share. The rxe devices all live in the initial network namespace, the only one where this kernel's driver works: the ranks of node i
+# use the devices of node i, and everything between two devices crosses a bridge in the namespace `switch`.
+#
+# To start a program takes long in an emulated machine: what can be done by the shell itself, in one batch, or by the static busybox, is.
 set -Eeuo pipefail
 control=/run/rdma_vm
 # These are in settings.
@@ -18,50 +21,49 @@ nodes='' rails='' mtu='' limit='' job='' kernel='' directory='' scripts=''
 
 # The machine runs with -no-reboot: a reset ends it.
 turn_off() {
-  sync
+  "${busybox:-busybox}" sync
   echo b >/proc/sysrq-trigger
   sleep 10
 }
 
 give_up() {
-  echo "rdma_vm: $*" >/dev/kmsg
+  echo "$*"
   turn_off
 }
 
 mount_what_is_missing() {
-  mkdir -p /dev/shm /dev/pts
-  mount -t tmpfs -o mode=1777 shm /dev/shm
-  mount -t devpts -o ptmxmode=666 pts /dev/pts
-  ln -sf /proc/self/fd /dev/fd
-  ln -sf fd/0 /dev/stdin
-  ln -sf fd/1 /dev/stdout
-  ln -sf fd/2 /dev/stderr
-  mkdir -p /run/lock /run/netns
-  chmod 1777 /tmp
-  mkdir -p "$job"
-  mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=none job "$job"
-  local version
-  version=$(uname -r)
-  mkdir -p "/lib/modules/$version"
-  mount --bind "$kernel/lib/modules/$version" "/lib/modules/$version"
+  local name version
+  $busybox mkdir -p /dev/shm /dev/pts /run/lock /run/netns "$job"
+  $busybox mount -t tmpfs -o mode=1777 shm /dev/shm
+  $busybox mount -t devpts -o ptmxmode=666 pts /dev/pts
+  $busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=none job "$job"
+  $busybox ln -sf /proc/self/fd /dev/fd
+  for name in stdin:0 stdout:1 stderr:2; do $busybox ln -sf "fd/${name#*:}" "/dev/${name%:*}"; done
+  $busybox chmod 1777 /tmp
+  version=$(</proc/sys/kernel/osrelease)
+  $busybox mkdir -p "/lib/modules/$version"
+  $busybox mount --bind "$kernel/lib/modules/$version" "/lib/modules/$version"
 }
 
 set_limits() {
-  local process
+  local process name
   ulimit -l unlimited
   ulimit -c 0
   # The receiving half of every packet runs there; ranks that poll must not keep it from running.
-  for process in $(pgrep ksoftirqd); do chrt -f -p 1 "$process"; done
+  for process in /proc/[0-9]*; do
+    read -r name 2>/dev/null <"$process/comm" || continue
+    if [[ $name == ksoftirqd/* ]]; then chrt -f -p 1 "${process#/proc/}" >/dev/null; fi
+  done
 }
 
 # Several interfaces of one kernel, each with an address of its own, as if they were on different hosts.
 set_network_rules() {
-  local of
+  local of rule
   for of in all default; do
-    sysctl -qw "net.ipv4.conf.$of.rp_filter=0" "net.ipv4.conf.$of.accept_local=1" "net.ipv4.conf.$of.arp_ignore=1" \
-      "net.ipv4.conf.$of.arp_announce=2" "net.ipv6.conf.$of.accept_dad=0"
+    for rule in ipv4/conf/$of/{rp_filter=0,accept_local=1,arp_ignore=1,arp_announce=2} ipv6/conf/$of/accept_dad=0; do
+      echo "${rule#*=}" >"/proc/sys/net/${rule%=*}"
+    done
   done
-  ip link set lo up
 }
 
 # await SECONDS COMMAND...: until it succeeds.
@@ -70,90 +72,100 @@ await() {
   shift
   until "$@"; do
     ((SECONDS < end)) || return 1
-    sleep 0.02
+    $busybox usleep 20000
   done
 }
 
-is_active() { [[ $(<"/sys/class/infiniband/$1/ports/1/state") == *ACTIVE* ]]; }
+# --- network ----------------------------------------------------------------------------------------------------------
 
-# add_device NUMBER NODE RAIL: rxeNUMBER on vNUMBER, which hangs on port pNUMBER of the switch. A rail is a subnet of its own.
-add_device() {
-  local k=$1 node=$2 rail=$3
-  ip -batch - <<BATCH
+# each_device: sets k, node and rail for the lines that the function $1 prints for every device.
+each_device() {
+  local node rail k
+  for ((node = 0; node < nodes; ++node)); do
+    for ((rail = 0; rail < rails; ++rail)); do
+      k=$((node * rails + rail))
+      "$1"
+    done
+  done
+}
+
+# rxe<k> on v<k>, which hangs on port p<k> of the switch. A rail is a subnet of its own.
+print_interface() {
+  cat <<BATCH
 link add v$k mtu $mtu type veth peer name p$k mtu $mtu netns switch
 addr add 10.1.$rail.$((node + 1))/24 dev v$k
 addr add fd00:0:0:$rail::$((node + 1))/64 dev v$k nodad
 link set v$k up
 BATCH
-  ip -n switch link set "p$k" master br0 up
-  rdma link add "rxe$k" type rxe netdev "v$k"
 }
+print_port() { echo "link set p$k master br0 up"; }
+print_device() { echo "link add rxe$k type rxe netdev v$k"; }
+is_active() { [[ $(<"/sys/class/infiniband/rxe$k/ports/1/state") == *ACTIVE* ]]; }
+await_device() { await 10 is_active || give_up "rxe$k does not become active"; }
 
-make_devices() {
-  local node rail k
-  ip netns add switch
-  ip -n switch -batch - <<BATCH
-link add br0 mtu $mtu type bridge stp_state 0 forward_delay 0 mcast_snooping 0
-link set br0 up
-BATCH
+print_tcp() {
+  local node
+  echo 'link add tcp0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0'
   for ((node = 0; node < nodes; ++node)); do
-    for ((rail = 0; rail < rails; ++rail)); do add_device $((node * rails + rail)) "$node" "$rail"; done
+    printf 'netns add node%d\nlink add q%d type veth peer name eth0 netns node%d\nlink set q%d master tcp0 up\n' "$node" "$node" "$node" "$node"
   done
-  for ((k = 0; k < nodes * rails; ++k)); do await 10 is_active "rxe$k" || give_up "rxe$k does not become active"; done
+  printf 'addr add 10.2.0.254/24 dev tcp0\nlink set tcp0 up\nlink set lo up\n'
 }
 
-names_of_nodes() {
+print_tcp_of_node() {
+  printf 'link set lo up\naddr add 10.2.0.%d/24 brd + dev eth0\naddr add fd02::%d/64 dev eth0 nodad\nlink set eth0 up\n' $(($1 + 1)) $(($1 + 1))
+}
+
+make_network() {
+  local node
+  set_network_rules
+  { echo 'netns add switch' && print_tcp && each_device print_interface; } | ip -batch -
+  {
+    echo "link add br0 mtu $mtu type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
+    echo 'link set br0 up'
+    each_device print_port
+  } | ip -n switch -batch -
+  for ((node = 0; node < nodes; ++node)); do print_tcp_of_node "$node" | ip -n "node$node" -batch - & done
+  each_device print_device | rdma -b -
+  each_device await_device
+  wait
+}
+
+# --- nodes ------------------------------------------------------------------------------------------------------------
+
+print_names() {
   local node
   printf '127.0.0.1 localhost\n::1 localhost ip6-localhost\n10.2.0.254 switch\n'
   for ((node = 0; node < nodes; ++node)); do printf '10.2.0.%d node%d\n' $((node + 1)) "$node"; done
 }
 
-# connect_node NODE PID: its interface for TCP, and a name for `ip netns exec`.
-connect_node() {
-  ip -batch - <<BATCH
-link add q$1 type veth peer name eth0 netns $2
-link set q$1 master tcp0 up
-BATCH
-  nsenter --target "$2" --net -- ip -batch - <<BATCH
-addr add 10.2.0.$(($1 + 1))/24 brd + dev eth0
-link set eth0 up
-BATCH
-  touch "/run/netns/node$1"
-  mount --bind "/proc/$2/ns/net" "/run/netns/node$1"
-}
-
+# Their process numbers are in /dev/shm/cluster, where scripts/cluster_agent.sh looks for them.
 make_nodes() {
-  local text node name pid
-  text=$(names_of_nodes)
-  printf '%s\n' "$text" >/etc/hosts
-  hostname switch
-  ip -batch - <<BATCH
-link add tcp0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0
-addr add 10.2.0.254/24 dev tcp0
-link set tcp0 up
-BATCH
-  mkdir /dev/shm/cluster
-  mkfifo /dev/shm/cluster/reports
+  local node name pid
+  print_names >/etc/hosts
+  echo switch >/proc/sys/kernel/hostname
+  $busybox mkdir /dev/shm/cluster
+  $busybox mkfifo /dev/shm/cluster/reports
   exec 4<>/dev/shm/cluster/reports
   for ((node = 0; node < nodes; ++node)); do
-    unshare --net --uts --ipc --mount --pid --fork --kill-child -- \
-      bash "$scripts/cluster_host.sh" "node$node" "$text" 3>&4 4>&- </dev/null &
+    $busybox nsenter --net="/run/netns/node$node" "$(type -P unshare)" --uts --ipc --mount --pid --fork --kill-child -- \
+      "$busybox" sh "$scripts/rdma_vm/node.sh" "node$node" "$busybox" 3>&4 4>&- &
   done
   for ((node = 0; node < nodes; ++node)); do
     read -r -t 20 name pid <&4 || give_up 'a node does not start'
     echo "$pid" >"/dev/shm/cluster/$name"
-    connect_node "${name#node}" "$pid"
   done
   exec 4>&-
-  rm /dev/shm/cluster/reports
 }
 
 # The commands of commands.sh, by their names.
 make_commands() {
   local name
-  mkdir -p /run/rdma_vm_commands
-  for name in $(bash "$scripts/rdma_vm/commands.sh" names); do ln -s "$scripts/rdma_vm/commands.sh" "/run/rdma_vm_commands/$name"; done
+  $busybox mkdir -p /run/rdma_vm_commands
+  for name in $(bash "$scripts/rdma_vm/commands.sh" names); do $busybox ln -s "$scripts/rdma_vm/commands.sh" "/run/rdma_vm_commands/$name"; done
 }
+
+# --- the command ------------------------------------------------------------------------------------------------------
 
 # Runs the command as the host would: both outputs are pipes, and are read to their ends.
 run_command() {
@@ -187,16 +199,16 @@ await_outputs() {
 outputs_closed() { ! kill -0 "${readers[0]}" 2>/dev/null && ! kill -0 "${readers[1]}" 2>/dev/null; }
 
 main() {
-  exec </dev/null >/dev/kmsg 2>&1
+  exec </dev/null >>"$control/guest" 2>&1
   # shellcheck source=/dev/null
   source "$control/settings"
   # shellcheck source=/dev/null
   source "$control/environment"
   export PATH=${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+  busybox=$kernel/busybox
   mount_what_is_missing
   set_limits
-  set_network_rules
-  make_devices
+  make_network
   make_nodes
   make_commands
   run_command
