@@ -35,56 +35,17 @@ possible here, 2 for wrong options. Needs no privilege: but a user who is not ro
 END
 }
 
-usage_error() {
-  warn "$* (see --help)"
-  exit 2
-}
-
-# number OPTION LOWEST HIGHEST VALUE...: sets `value`.
-number() {
-  (($# >= 4)) || usage_error "$1 needs a value"
-  if ! [[ $4 =~ ^[0-9]{1,6}$ ]] || ((10#$4 < $2 || 10#$4 > $3)); then usage_error "$1 needs a whole number from $2 to $3, not '$4'"; fi
-  value=$((10#$4))
-}
-
-text() { (($# >= 2)) || usage_error "$1 needs a value"; }
-
 parse_arguments() {
-  local value
-  only_prepare=0
+  local taken value
   while (($#)); do
+    parse_guest_option "$@"
+    if ((taken)); then
+      shift "$taken"
+      continue
+    fi
     case $1 in
-      --nodes) number --nodes 1 8 "${@:2:1}" && nodes=$value && shift ;;
-      --rails) number --rails 1 4 "${@:2:1}" && rails=$value && shift ;;
-      --mtu) number --mtu 1280 9000 "${@:2:1}" && mtu=$value && shift ;;
-      --limit) number --limit 1 86400 "${@:2:1}" && limit=$value && shift ;;
-      --boot-limit) number --boot-limit 1 3600 "${@:2:1}" && boot_limit=$value && shift ;;
-      --memory) number --memory 512 262144 "${@:2:1}" && memory=$value && shift ;;
-      --cpus) number --cpus 1 64 "${@:2:1}" && cpus=$value && shift ;;
-      --accel)
-        text "$@"
-        [[ $2 =~ ^(auto|kvm|tcg)$ ]] || usage_error "--accel needs auto, kvm or tcg, not '$2'"
-        accelerator=$2
-        shift
-        ;;
-      --job)
-        text "$@"
-        [[ -d $2 && -w $2 ]] || usage_error "--job needs a folder that can be written, not '$2'"
-        job=$(realpath -- "$2")
-        shift
-        ;;
-      -x)
-        text "$@"
-        [[ $2 =~ ^[A-Za-z_][A-Za-z0-9_]*(=|$) ]] || usage_error "-x needs NAME or NAME=VALUE, not '$2'"
-        passed+=("$2")
-        shift
-        ;;
-      --keep) keep=1 ;;
-      --prepare) only_prepare=1 ;;
-      -h | --help)
-        usage
-        exit 0
-        ;;
+      --nodes) number 1 8 "$@" && nodes=$value && shift ;;
+      --rails) number 1 4 "$@" && rails=$value && shift ;;
       --)
         shift
         break
@@ -100,13 +61,8 @@ parse_arguments() {
 
 main() {
   parse_arguments "$@"
-  need_programs
-  prepare_kernel
-  choose_accelerator
-  if ((only_prepare)); then
-    say "kernel $(<"$kernel/version"), run by $accelerator, in $kernel"
-    return
-  fi
+  prepare
+  ((!only_prepare)) || return 0
   boot_guest "${command[@]}"
 }
 

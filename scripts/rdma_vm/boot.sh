@@ -22,12 +22,80 @@ cpus=$(cores)
 accelerator=auto
 job=
 keep=0
+only_prepare=0
 passed=()
-more_devices=()
+# The network of one guest of two: its number, and the words by which QEMU connects it. Without: a guest with nodes of its own.
+wired=''
+wire=()
 
 # Four levels of page tables, and programs always at the same addresses: emulated, starting a program is then three times faster.
 kernel_arguments='console=ttyS0 quiet panic=-1 nokaslr no_timer_check tsc=reliable clocksource=tsc mitigations=off audit=0
   nmi_watchdog=0 8250.nr_uarts=1 i8042.noaux i8042.nokbd random.trust_cpu=on preempt=full no5lvl norandmaps'
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+usage_error() {
+  warn "$* (see --help)"
+  exit 2
+}
+
+# number LOWEST HIGHEST OPTION VALUE...: sets `value`.
+number() {
+  (($# >= 4)) || usage_error "$3 needs a value"
+  if ! [[ $4 =~ ^[0-9]{1,6}$ ]] || ((10#$4 < $1 || 10#$4 > $2)); then usage_error "$3 needs a whole number from $1 to $2, not '$4'"; fi
+  value=$((10#$4))
+}
+
+text() { (($# >= 2)) || usage_error "$1 needs a value"; }
+
+# parse_guest_option WORD...: the options that both scripts have. Sets `taken` to how many words it was, 0 for none of them.
+# shellcheck disable=SC2034  # the scripts read `taken`
+parse_guest_option() {
+  local value
+  taken=2
+  case $1 in
+    --mtu) number 1280 9000 "$@" && mtu=$value ;;
+    --limit) number 1 86400 "$@" && limit=$value ;;
+    --boot-limit) number 1 3600 "$@" && boot_limit=$value ;;
+    --memory) number 512 262144 "$@" && memory=$value ;;
+    --cpus) number 1 64 "$@" && cpus=$value ;;
+    --accel)
+      text "$@"
+      [[ $2 =~ ^(auto|kvm|tcg)$ ]] || usage_error "--accel needs auto, kvm or tcg, not '$2'"
+      accelerator=$2
+      ;;
+    --job)
+      text "$@"
+      [[ -d $2 && -w $2 ]] || usage_error "--job needs a folder that can be written, not '$2'"
+      job=$(realpath -- "$2")
+      ;;
+    -x)
+      text "$@"
+      [[ $2 =~ ^[A-Za-z_][A-Za-z0-9_]*(=|$) ]] || usage_error "-x needs NAME or NAME=VALUE, not '$2'"
+      passed+=("$2")
+      ;;
+    *)
+      taken=1
+      case $1 in
+        --keep) keep=1 ;;
+        --prepare) only_prepare=1 ;;
+        -h | --help)
+          usage
+          exit 0
+          ;;
+        *) taken=0 ;;
+      esac
+      ;;
+  esac
+}
+
+# All that has to be there before a guest can be booted.
+prepare() {
+  need_programs
+  prepare_kernel
+  choose_accelerator
+  ((!only_prepare)) || say "kernel $(<"$kernel/version"), run by $accelerator, in $kernel"
+}
 
 # --- accelerator ------------------------------------------------------------------------------------------------------
 
@@ -76,12 +144,13 @@ write_environment() {
     fi
   done
   printf 'export RDMA_VM_JOB=%q RDMA_VM_NODES=%q RDMA_VM_RAILS=%q\n' "$job" "$nodes" "$rails"
+  [[ -z $wired ]] || printf 'export NODE=%q NODES=%q\n' "$wired" "$nodes"
 }
 
 # write_control COMMAND...
 write_control() {
-  set_words nodes "$nodes" rails "$rails" mtu "$mtu" limit "$limit" job "$job" kernel "$kernel" directory "$PWD" \
-    scripts "$repo_root/scripts" >"$control/settings"
+  set_words nodes "$nodes" rails "$rails" mtu "$mtu" limit "$limit" boot_limit "$boot_limit" job "$job" kernel "$kernel" directory "$PWD" \
+    scripts "$repo_root/scripts" wired "$wired" >"$control/settings"
   write_environment >"$control/environment"
   printf 'exec ' >"$control/command"
   printf '%q ' "$@" >>"$control/command"
@@ -107,7 +176,7 @@ start_machine() {
   # shellcheck disable=SC2054  # commas belong to the words
   words=(-accel "$how" -cpu "$cpu" -M q35 -m "$memory" -smp "$cpus" -nodefaults -no-user-config -display none -no-reboot
     -kernel "$kernel/vmlinux" -initrd "$initramfs" -append "${kernel_arguments//$'\n'/ }" -serial "file:${control//,/,,}/console"
-    -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng ${more_devices[@]+"${more_devices[@]}"})
+    -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng ${wire[@]+"${wire[@]}"})
   offer host_root / ,readonly=on
   offer control "$control"
   offer job "$job"

@@ -17,10 +17,12 @@ usage() {
 Inside a guest of scripts/rdma_vm.sh:
 
 rdma_vm_on NODE PROGRAM...
-      runs a program on a node: in its network, under its host name nodeI, among its processes, with TUTTI_NODE_ID and TUTTI_IB_HCA set
-rdma_vm_run [-n RANKS] [--nodes K] [--tag] [--] PROGRAM...
+      runs a program on a node: in its network, under its host name nodeI, among its processes, with TUTTI_NODE_ID and TUTTI_IB_HCA set;
+      UCX_NET_DEVICES and UCX_IB_GID_INDEX, where they are not set, so that UCX finds this node's devices only
+rdma_vm_run [-n RANKS] [--nodes K] [--tag] [--id TUTTI-INFO] [--] PROGRAM...
       a job of RANKS (default 1) on each of the first K nodes (default all), with RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE,
       MASTER_ADDR and MASTER_PORT set; waits for all, and exits with the status of the first that failed
+      --id PATH   sets TUTTI_RANK, TUTTI_SIZE and TUTTI_UNIQUE_ID too, as the benchmarks want it; the program at PATH makes the id
 rdma_vm_mpirun [-n RANKS] [--nodes K] [--tag] [--mca NAME VALUE] [-x NAME[=VALUE]] [--] PROGRAM...
       the same by Open MPI
 rdma_vm_netem LINK WORDS... | off
@@ -61,8 +63,11 @@ on_node() {
   local node=$1 words
   shift
   printf -v words '%q ' "$@"
-  export TUTTI_NODE_ID=node$node TUTTI_IB_HCA
+  export TUTTI_NODE_ID=node$node TUTTI_IB_HCA UCX_NET_DEVICES UCX_IB_GID_INDEX
   TUTTI_IB_HCA=$(devices_of "$node")
+  UCX_NET_DEVICES=${UCX_NET_DEVICES:-${TUTTI_IB_HCA//,/:1,}:1,eth0}
+  # An address of IPv6: UCX 1.13 makes no connection by one of IPv4.
+  UCX_IB_GID_INDEX=${UCX_IB_GID_INDEX:-2}
   exec bash "$scripts/cluster_agent.sh" "node$node" "exec $words"
 }
 
@@ -75,11 +80,12 @@ run_on() {
 # What mpirun is given in place of ssh: as there, the words of the command are joined and read by a shell.
 run_agent() { on_node "${1#node}" bash -c "${*:2}"; }
 
-# Sets `ranks` (of a node), `hosts` and `tag`, and `options` and `program` to the rest.
+# Sets `ranks` (of a node), `hosts`, `tag` and `maker`, and `options` and `program` to the rest.
 parse_job() {
   ranks=1
   hosts=$nodes
   tag=0
+  maker=
   options=()
   while (($#)); do
     case $1 in
@@ -94,6 +100,12 @@ parse_job() {
         shift
         ;;
       --tag) tag=1 ;;
+      --id)
+        [[ $name == rdma_vm_run ]] || usage_error "unknown option '$1'"
+        [[ -x ${2:-} ]] || usage_error "--id needs a program, not '${2:-}'"
+        maker=$2
+        shift
+        ;;
       --mca)
         [[ $name == rdma_vm_mpirun ]] || usage_error "unknown option '$1'"
         (($# >= 3)) || usage_error '--mca needs a name and a value'
@@ -123,12 +135,14 @@ start_rank() {
   local rank=$1
   export RANK=$rank WORLD_SIZE=$((ranks * hosts)) LOCAL_RANK=$((rank % ranks)) LOCAL_WORLD_SIZE=$ranks \
     MASTER_ADDR=10.2.0.1 MASTER_PORT=$port
+  if [[ -n $maker ]]; then export TUTTI_RANK=$RANK TUTTI_SIZE=$WORLD_SIZE TUTTI_UNIQUE_ID=$id; fi
   on_node $((rank / ranks)) "${program[@]}"
 }
 
 run_job() {
-  local ranks hosts tag options program port rank status=0 code=0
+  local ranks hosts tag maker options program port rank id='' status=0 code=0
   parse_job "$@"
+  if [[ -n $maker ]]; then id=$(on_node 0 "$maker" --unique-id); fi
   # Jobs one after the other must not meet: a port of its own for each.
   port=$((20000 + $$ % 10000))
   for ((rank = 0; rank < ranks * hosts; ++rank)); do
@@ -147,7 +161,7 @@ run_job() {
 }
 
 run_mpi() {
-  local ranks hosts tag options program node slots='' variable
+  local ranks hosts tag maker options program node slots='' variable
   parse_job "$@"
   for ((node = 0; node < hosts; ++node)); do slots+=${slots:+,}node$node:$ranks; done
   if ((tag)); then options+=(--tag-output); fi

@@ -17,7 +17,7 @@
 set -Eeuo pipefail
 control=/run/rdma_vm
 # These are in settings.
-nodes='' rails='' mtu='' limit='' job='' kernel='' directory='' scripts=''
+nodes='' rails='' mtu='' limit='' boot_limit='' job='' kernel='' directory='' scripts='' wired=''
 
 # The machine runs with -no-reboot: a reset ends it.
 turn_off() {
@@ -78,7 +78,7 @@ await() {
 
 # --- network ----------------------------------------------------------------------------------------------------------
 
-# each_device: sets k, node and rail for the lines that the function $1 prints for every device.
+# each_device FUNCTION: sets k, node and rail for the function, which is called for every device.
 each_device() {
   local node rail k
   for ((node = 0; node < nodes; ++node)); do
@@ -89,18 +89,33 @@ each_device() {
   done
 }
 
-# rxe<k> on v<k>, which hangs on port p<k> of the switch. A rail is a subnet of its own.
+# rxe<k> on v<k>, which hangs on port p<k> of the switch. Every device reaches every other; the third number of an address is its rail.
 print_interface() {
   cat <<BATCH
 link add v$k mtu $mtu type veth peer name p$k mtu $mtu netns switch
-addr add 10.1.$rail.$((node + 1))/24 dev v$k
-addr add fd00:0:0:$rail::$((node + 1))/64 dev v$k nodad
+addr add 10.1.$rail.$((node + 1))/16 dev v$k
+addr add fd00::$rail:$((node + 1))/64 dev v$k nodad
 link set v$k up
+BATCH
+}
+# What leaves by v<k> goes through the switch, although its destination is an address of this kernel too. (For IPv4 the kernel does so
+# by itself.)
+print_route() {
+  cat <<BATCH
+route add fd00::/64 dev v$k table $((100 + k))
+route add local fd00::$rail:$((node + 1)) dev v$k table $((100 + k))
+rule add pref 10 oif v$k lookup $((100 + k))
 BATCH
 }
 print_port() { echo "link set p$k master br0 up"; }
 print_device() { echo "link add rxe$k type rxe netdev v$k"; }
-is_active() { [[ $(<"/sys/class/infiniband/rxe$k/ports/1/state") == *ACTIVE* ]]; }
+# A port is active when its interface has a carrier; who connects before the addresses are among its GIDs fails.
+is_active() {
+  local state gid
+  read -r state <"/sys/class/infiniband/rxe$k/ports/1/state"
+  read -r gid <"/sys/class/infiniband/rxe$k/ports/1/gids/2"
+  [[ $state == *ACTIVE* && $gid != 0000:0000:0000:0000:* ]]
+}
 await_device() { await 10 is_active || give_up "rxe$k does not become active"; }
 
 print_tcp() {
@@ -120,6 +135,7 @@ make_network() {
   local node
   set_network_rules
   { echo 'netns add switch' && print_tcp && each_device print_interface; } | ip -batch -
+  { each_device print_route && printf 'rule add pref 100 lookup local\nrule del pref 0\n'; } | ip -6 -batch -
   {
     echo "link add br0 mtu $mtu type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
     echo 'link set br0 up'
@@ -129,6 +145,25 @@ make_network() {
   each_device print_device | rdma -b -
   each_device await_device
   wait
+}
+
+# One guest of two: it is one node, and its interface leads to the other guest.
+make_wire() {
+  local k=0 peer=$((1 - wired))
+  await 10 test -e /sys/class/net/eth0 || give_up 'there is no eth0'
+  echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad
+  ip -batch - <<BATCH
+link set lo up
+link set eth0 mtu $mtu
+addr add 10.2.0.$((wired + 1))/24 dev eth0
+addr add fd00::$((wired + 1))/64 dev eth0 nodad
+link set eth0 up
+BATCH
+  rdma link add rxe0 type rxe netdev eth0
+  await_device
+  print_names >/etc/hosts
+  echo "node$wired" >/proc/sys/kernel/hostname
+  await "$boot_limit" "$busybox" ping -c 1 -W 1 "10.2.0.$((peer + 1))" >/dev/null || give_up 'the other guest does not answer'
 }
 
 # --- nodes ------------------------------------------------------------------------------------------------------------
@@ -208,9 +243,13 @@ main() {
   busybox=$kernel/busybox
   mount_what_is_missing
   set_limits
-  make_network
-  make_nodes
-  make_commands
+  if [[ -n $wired ]]; then
+    make_wire
+  else
+    make_network
+    make_nodes
+    make_commands
+  fi
   run_command
   await_outputs
   turn_off
