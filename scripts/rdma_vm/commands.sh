@@ -27,8 +27,8 @@ rdma_vm_mpirun [-n RANKS] [--nodes K] [--tag] [--mca NAME VALUE] [-x NAME[=VALUE
       the same by Open MPI
 rdma_vm_netem LINK WORDS... | off
       what leaves the node by this link is treated as tc-netem says: delay 50us 20us loss 0.1%
-rdma_vm_rate LINK RATE | off
-      limits it to a rate as tc takes it (200mbit), in both directions
+rdma_vm_rate LINK RATE [QUEUE] | off
+      limits it to a rate such as 200mbit, in both directions; QUEUE bytes may wait (default 1048576), the rest is lost
 rdma_vm_link LINK down | up
       pulls the cable, plugs it in; the node sees its port go down, its peers see nothing
 rdma_vm_counters LINK
@@ -210,14 +210,14 @@ shape() {
   far tc qdisc del dev "$outside" root 2>/dev/null || true
   if [[ -n $netem ]]; then
     # shellcheck disable=SC2086  # several words
-    near tc qdisc add dev "$inside" root handle 1: netem limit 20000 $netem
+    near tc qdisc add dev "$inside" root handle 1: netem limit 20000 $netem || return 1
     parent='parent 1:1'
   fi
   if [[ -n $rate ]]; then
-    # The burst holds two of the largest segments that veth passes whole.
+      # shellcheck disable=SC2086
+    near tc qdisc add dev "$inside" $parent handle 10: tbf $rate || return 1
     # shellcheck disable=SC2086
-    near tc qdisc add dev "$inside" $parent handle 10: tbf rate "$rate" burst 131072 limit 4194304
-    far tc qdisc add dev "$outside" root handle 10: tbf rate "$rate" burst 131072 limit 4194304
+    far tc qdisc add dev "$outside" root handle 10: tbf $rate || return 1
   fi
 }
 
@@ -247,11 +247,28 @@ set_netem() {
   on_each wish netem "${@:2}" || usage_error "tc does not take '${*:2}'"
 }
 
+# Sets `bucket` to a token bucket for a rate such as 200mbit: it lets 5 ms pass at once, for timers are that late in an emulated machine.
+parse_rate() {
+  local unit burst
+  [[ ${2:-1} =~ ^[1-9][0-9]{0,8}$ ]] || usage_error "a queue is a number of bytes, not '$2'"
+  [[ $1 =~ ^([1-9][0-9]{0,5})([kmg]?)bit$ ]] || usage_error "a rate is a number with kbit, mbit or gbit, not '$1'"
+  case ${BASH_REMATCH[2]} in
+    k) unit=1000 ;;
+    m) unit=1000000 ;;
+    g) unit=1000000000 ;;
+    *) unit=1 ;;
+  esac
+  burst=$((BASH_REMATCH[1] * unit / 8 / 200))
+  ((burst >= 32768)) || burst=32768
+  bucket="rate $1 burst $burst limit $((burst + ${2:-1048576}))"
+}
+
 set_rate() {
-  local links
-  (($# == 2)) || usage_error "a link is needed, and a rate, or 'off'"
+  local links bucket=off
+  (($# == 2 || $# == 3)) || usage_error "a link is needed, and a rate, or 'off'"
+  [[ $2 == off ]] || parse_rate "${@:2}"
   parse_link "$1"
-  on_each wish rate "$2" || usage_error "tc does not take '$2'"
+  on_each wish rate "$bucket" || usage_error "tc does not take '$2'"
 }
 
 set_link() {
