@@ -107,7 +107,7 @@ cable() {
 ucx() {
   local before after status=0
   before=$(counter 1 rxe2 sent_pkts)
-  UCX_TLS=rc_verbs,ud_verbs TUTTI_TIMEOUT=60s rdma_vm_run --id "$bin/tutti-info" -- \
+  TUTTI_TRANSPORT=ucx UCX_TLS=rc_verbs,ud_verbs TUTTI_TIMEOUT=60s rdma_vm_run --id "$bin/tutti-info" -- \
     timeout 100 "$bin/allreduce_bench" -b 8 -e 64K -f 8192 -n 10 -w 2 -c 2 >"$RDMA_VM_JOB/ucx" 2>&1 || status=$?
   after=$(counter 1 rxe2 sent_pkts)
   check ucx "$status" $((after - before))
