@@ -10,6 +10,7 @@ usage() {
   cat <<'END'
 Usage: scripts/install_packages.sh [--tests] [--check] [--help]
   --tests  also what scripts/test.sh needs (clang, Catch2, formatters, ...)
+  --vm     also what scripts/rdma_vm.sh needs (QEMU, RDMA tools), which --tests installs if it can be had
   --check  install nothing: say what is missing, and exit 1 if anything is
 END
 }
@@ -20,6 +21,7 @@ build_packages=(g++ cmake ninja-build ccache libfmt-dev libcli11-dev nlohmann-js
 # libclang-rt-dev (sanitizer and fuzzer runtimes of the default clang) has only a versioned name on some releases.
 test_packages=(catch2 clang clang-format clang-tidy 'libclang-rt-dev|libclang-rt-18-dev|libclang-rt-14-dev'
   python3 python3-jsonschema python3-numpy python3-yaml yamllint librsvg2-bin strace shellcheck git iproute2)
+vm_packages=(qemu-system-x86 kmod ibverbs-utils ibverbs-providers perftest iproute2 xz-utils util-linux)
 # Tests that need these are skipped without them: not every distribution has them as a package.
 optional_packages=(chromium)
 
@@ -95,8 +97,9 @@ main() {
     case $1 in
       --tests)
         wanted+=("${test_packages[@]}")
-        optional+=("${optional_packages[@]}")
+        optional+=("${optional_packages[@]}" "${vm_packages[@]}")
         ;;
+      --vm) wanted+=("${vm_packages[@]}") ;;
       --check) check=1 ;;
       -h | --help)
         usage

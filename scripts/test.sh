@@ -7,7 +7,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/test_stages.sh"
 
-all_stages=(packages release tests skips format scripts install kernels odr clang tidy asan tsan fuzz)
+all_stages=(packages release tests skips rdma format scripts install kernels odr clang tidy asan tsan fuzz)
 selected=("${all_stages[@]}")
 left_out=()
 
@@ -33,6 +33,7 @@ packages  install the distribution packages that are missing
 release   gcc (or $CXX), optimised, warnings as errors
 tests     every test of the release build
 skips     no test was skipped but for the reasons in tests/allowed_skips.txt
+rdma      RDMA in virtual machines (needs QEMU and the distribution's kernel package)
 format    clang-format has nothing to change
 scripts   shellcheck, and the tests of the scripts
 install   install to an empty folder; a C and a C++ program build against it and run
@@ -67,7 +68,7 @@ parse_stages() {
 # The stages that a stage stands on.
 stands_on() {
   case $1 in
-    tests | install) echo release ;;
+    tests | install | rdma) echo release ;;
     skips) echo release tests ;;
   esac
 }

@@ -19,9 +19,25 @@ cannot_judge() {
     [[ -n $(find_nvcc) ]] || echo 'there is no CUDA toolkit'
     return 0
   fi
+  if [[ $stage == rdma ]]; then
+    why_no_vm
+    return 0
+  fi
   [[ $stage == format || $stage == tidy ]] || return 0
   major=$("clang-$stage" --version 2>/dev/null | sed -nE 's/.*version ([0-9]+).*/\1/p' | head -n 1) || true
   if [[ -n $major && $major != "$decides" ]]; then echo "clang-$stage $decides decides, and this is $major"; fi
+}
+
+# What keeps virtual machines from being booted here: the last that is said of packages, and of the kernel.
+why_no_vm() {
+  local said code=0
+  if ! said=$("$repo_root/scripts/install_packages.sh" --vm --check 2>&1); then
+    tail -n 1 <<<"$said"
+    return
+  fi
+  said=$("$repo_root/scripts/rdma_vm.sh" --prepare 2>&1) || code=$?
+  # Whatever else may be wrong with it, the tests shall tell.
+  ((code != 77)) || tail -n 1 <<<"$said"
 }
 
 # run_ctest NAME FOLDER ARGUMENT...: ctest with its output kept for the closing summary; no test at all is an error.
@@ -57,10 +73,16 @@ stage_release() {
   cmake --build "$builds/release" -j "$jobs"
 }
 
-stage_tests() { run_ctest tests "$builds/release" -j "$test_jobs"; }
+stage_tests() { run_ctest tests "$builds/release" -LE '^rdma$' -j "$test_jobs"; }
 
 stage_skips() {
   "$(system_python)" "$repo_root/scripts/check_skips.py" "$logs/tests.junit.xml" "$repo_root/tests/allowed_skips.txt"
+}
+
+# Where guests can be booted none of these may be skipped.
+stage_rdma() {
+  run_ctest rdma "$builds/release" -L '^rdma$'
+  "$(system_python)" "$repo_root/scripts/check_skips.py" "$logs/rdma.junit.xml" /dev/null
 }
 
 stage_format() { "$repo_root/scripts/format.sh" --check; }
@@ -116,10 +138,10 @@ stage_asan() {
   set_sanitizer_options
   CC=clang CXX=clang++ cmake --preset asan -B "$builds/asan" -DPython3_EXECUTABLE="$(system_python)"
   cmake --build "$builds/asan" -j "$jobs"
-  run_ctest asan "$builds/asan" -LE '^(slow|cluster)$' -E mpi -j "$test_jobs"
+  run_ctest asan "$builds/asan" -LE '^(slow|cluster|rdma)$' -E mpi -j "$test_jobs"
   # MPI leaks from plug-ins that it has unloaded by the time leaks are looked for: there is nothing left to suppress by name.
   export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
-  run_ctest asan_mpi "$builds/asan" -LE '^(slow|cluster)$' -R mpi -j "$test_jobs"
+  run_ctest asan_mpi "$builds/asan" -LE '^(slow|cluster|rdma)$' -R mpi -j "$test_jobs"
 }
 
 # Rank threads of one process only: a race between processes is not visible to TSan.

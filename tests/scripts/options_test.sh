@@ -17,7 +17,7 @@ refused() {
   say "ok: $* is refused"
 }
 
-for script in quickstart test tidy format install_packages cluster measure_launches benchmark ci_summary build_peers; do
+for script in quickstart test tidy format install_packages cluster measure_launches benchmark ci_summary build_peers rdma_vm rdma_two_vms; do
   "$repo_root/scripts/$script.sh" --help | grep -q '^Usage: ' || die "no help: $script.sh"
   refused "unknown option '--nonsense'" "$script.sh" --nonsense
 done
@@ -42,9 +42,20 @@ refused "--only needs ucc or gloo, not 'mpi'" build_peers.sh --only mpi
 refused "there is no $scratch/bin/allreduce_bench" benchmark.sh --build "$scratch"
 refused "there is no folder '$scratch/nothing'" ci_summary.sh "$scratch/nothing"
 refused "there is no cluster 'nobodys-cluster'" cluster.sh --name nobodys-cluster exec a1 true
+refused 'a command is missing' rdma_vm.sh --nodes 2
+refused "--nodes needs a whole number from 1 to 8, not '9'" rdma_vm.sh --nodes 9 -- true
+refused "--rails needs a whole number from 1 to 4, not '0'" rdma_vm.sh --rails 0 -- true
+refused "--mtu needs a whole number from 1280 to 9000, not '100'" rdma_vm.sh --mtu 100 -- true
+refused '--limit needs a value' rdma_vm.sh --limit
+refused "--accel needs auto, kvm or tcg, not 'xen'" rdma_vm.sh --accel xen -- true
+refused "--job needs a folder that can be written, not '$scratch/nothing'" rdma_vm.sh --job "$scratch/nothing" -- true
+refused "-x needs NAME or NAME=VALUE, not '1=2'" rdma_vm.sh -x 1=2 -- true
+refused 'a script is missing' rdma_two_vms.sh --limit 5
+refused "there is no script '$scratch/nothing'" rdma_two_vms.sh -- "$scratch/nothing"
+refused "unknown option '--nodes'" rdma_two_vms.sh --nodes 3 -- "$scratch/nothing"
 
 stages=$("$repo_root/scripts/test.sh" --list | cut -d ' ' -f 1 | tr '\n' ' ')
-[[ $stages == 'packages release tests skips format scripts install kernels odr clang tidy asan tsan fuzz ' ]] ||
+[[ $stages == 'packages release tests skips rdma format scripts install kernels odr clang tidy asan tsan fuzz ' ]] ||
   die "--list does not tell the stages: $stages"
 say 'ok: --list tells the stages'
 
