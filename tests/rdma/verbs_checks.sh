@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# What verbs_test.py runs in the guest, two nodes of two rails each: every part prints lines of `CHECK NAME VALUE...`, which the test judges on the host; what
+# programs say goes to files of the job folder.
+#
+# Usage: verbs_checks.sh BIN [PART...]   (BIN: the folder of the build's programs; default all parts)
+# shellcheck disable=SC2317  # the parts are called by their names
+set -uo pipefail
+bin=$1
+shift
+export TUTTI_TRANSPORT=verbs TUTTI_TIMEOUT=60s
+
+check() { echo "CHECK $*"; }
+
+# sent DEVICE: packets so far.
+sent() { cat "/sys/class/infiniband/$1/ports/1/hw_counters/sent_pkts"; }
+
+# bench NAME PROGRAM OPTION...: two ranks on each of two nodes.
+bench() {
+  local name=$1 program=$2 status=0 before0 before1
+  before0=$(sent rxe0)
+  before1=$(sent rxe1)
+  rdma_vm_run -n 2 --id "$bin/tutti-info" -- timeout 100 "$bin/$program" "${@:3}" >"$RDMA_VM_JOB/$name" 2>&1 || status=$?
+  check "$name" "$status" $(($(sent rxe0) - before0)) $(($(sent rxe1) - before1))
+}
+
+ports() {
+  local status=0
+  TUTTI_LOG=off timeout 150 "$bin/test_verbs" >"$RDMA_VM_JOB/ports" 2>&1 || status=$?
+  check ports "$status"
+}
+
+info() {
+  TUTTI_TRANSPORT='' "$bin/tutti-info" >"$RDMA_VM_JOB/info" 2>&1
+  check info $?
+}
+
+collectives() {
+  TUTTI_LOG=info bench all_reduce allreduce_bench -b 16 -e 1M -f 16 -n 20 -w 2 -c 3
+  bench broadcast broadcast_bench -b 16 -e 1M -f 16 -n 20 -w 2 -c 3
+  TUTTI_ALGO=ring bench ring allreduce_bench -b 4K -e 256K -f 64 -n 10 -w 2 -c 3
+  bench many allreduce_bench -b 64 -e 64 -n 1000 -w 2 -c 1000
+}
+
+disturbed() {
+  local link
+  for link in 0.0 0.1 1.0 1.1; do rdma_vm_netem "$link" delay 200us 100us loss 0.5%; done
+  bench disturbed allreduce_bench -b 8 -e 256K -f 64 -n 20 -w 2 -c 5
+  for link in 0.0 0.1 1.0 1.1; do rdma_vm_netem "$link" off; done
+}
+
+# A node that has no device: verbs is refused where it is forced, and UCX used where it is not.
+mixed() {
+  local status=0
+  # shellcheck disable=SC2016  # for the shell on the node
+  rdma_vm_run --id "$bin/tutti-info" -n 1 -- bash -c 'if [[ $RANK == 1 ]]; then export TUTTI_IB_HCA=^rxe0,rxe1,rxe2,rxe3; fi; exec timeout 60 "$0" "$@"' \
+    "$bin/allreduce_bench" -b 8 -e 8 -n 5 >"$RDMA_VM_JOB/forced" 2>&1 || status=$?
+  check forced "$status"
+  status=0
+  # shellcheck disable=SC2016
+  TUTTI_TRANSPORT='' UCX_TLS=tcp TUTTI_LOG=info rdma_vm_run --id "$bin/tutti-info" -n 1 -- bash -c \
+    'if [[ $RANK == 1 ]]; then export TUTTI_IB_HCA=^rxe0,rxe1,rxe2,rxe3; fi; exec timeout 60 "$0" "$@"' \
+    "$bin/allreduce_bench" -b 8 -e 8 -n 5 >"$RDMA_VM_JOB/mixed" 2>&1 || status=$?
+  check mixed "$status"
+}
+
+(($# > 0)) || set -- info ports collectives disturbed mixed
+for part in "$@"; do
+  $part
+  check time "$part" "$(cut -d ' ' -f 1 /proc/uptime)"
+done

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""The verbs transport, for real: over Soft-RoCE, in one virtual machine (scripts/rdma_vm.sh) of two nodes with two rails each.
+
+RDMA_BIN and RDMA_SCRIPTS come from ctest. Exit status 77 where no virtual machine is possible. One guest is booted for everything; its
+tests judge what verbs_checks.sh has said in it.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BIN = os.environ["RDMA_BIN"]
+SCRIPTS = os.environ["RDMA_SCRIPTS"]
+HERE = os.path.dirname(os.path.abspath(__file__))
+NOT_POSSIBLE = 77
+
+
+def call(*words, timeout):
+    kept = {key: value for key, value in os.environ.items() if not re.match("(TUTTI|UCX|OMPI|PMIX?)_", key)}
+    return subprocess.run([os.path.join(SCRIPTS, "rdma_vm.sh"), *words], capture_output=True, text=True, timeout=timeout,
+                          stdin=subprocess.DEVNULL, env=kept, check=False)
+
+
+class Verbs(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.job = tempfile.mkdtemp(prefix="tutti-verbs-")
+        cls.addClassCleanup(shutil.rmtree, cls.job)
+        cls.result = call("--nodes", "2", "--rails", "2", "--limit", "330", "--job", cls.job, "--",
+                          "bash", os.path.join(HERE, "verbs_checks.sh"), BIN, timeout=460)
+        cls.checks = {}
+        for line in cls.result.stdout.splitlines():
+            if line.startswith("CHECK "):
+                name, *values = line.split(" ")[1:]
+                cls.checks[name] = values
+
+    def said(self, name):
+        self.assertIn(name, self.checks, f"{self.result.stdout[-3000:]}\n{self.result.stderr[-3000:]}")
+        return [int(value) for value in self.checks[name]]
+
+    def written(self, name):
+        with open(os.path.join(self.job, name), encoding="utf-8") as file:
+            return file.read()
+
+    def assert_right(self, name, packets):
+        """It ended well, every element was right, and both rails of node 0 sent at least so many packets together, and none of them nothing."""
+        status, first, second = self.said(name)
+        self.assertEqual(status, 0, self.written(name))
+        self.assertIn("# wrong elements: 0", self.written(name))
+        self.assertGreaterEqual(first + second, packets)
+        return first, second
+
+    def test_ports(self):
+        self.assertEqual(self.said("ports"), [0], self.written("ports"))
+        self.assertNotIn("SKIPPED", self.written("ports"))
+
+    def test_devices_are_listed(self):
+        self.assertEqual(self.said("info"), [0])
+        for k in range(4):
+            node, rail = divmod(k, 2)
+            self.assertRegex(self.written("info"), rf"rxe{k} \(v{k}, [0-9.]+ Gbit/s, 10\.1\.{rail}\.{node + 1}, RoCE v2 over IPv4\)")
+
+    def test_all_reduce_on_both_rails(self):
+        # The largest size alone: half of 1 MiB for each rank, 25 times, in packets of at most 4 KiB.
+        first, second = self.assert_right("all_reduce", 25 * 128)
+        self.assertGreater(min(first, second), (first + second) / 20)
+        self.assertRegex(self.written("all_reduce"), r"rank [23] \(node node1\): verbs rxe0\+rxe1, ")
+
+    def test_broadcast(self):
+        self.assert_right("broadcast", 25 * 256)
+
+    def test_flat_ring(self):
+        self.assert_right("ring", 100)
+
+    def test_a_thousand_changing_messages(self):
+        self.assert_right("many", 1000)
+
+    def test_delay_jitter_and_loss(self):
+        self.assert_right("disturbed", 100)
+
+    def test_a_node_without_devices(self):
+        self.assertNotEqual(self.said("forced"), [0])
+        self.assertRegex(self.written("forced"),
+                         r"TUTTI_TRANSPORT=verbs: rank 1 \(node node1\): there is no RDMA device that can be used")
+        self.assertEqual(self.said("mixed"), [0], self.written("mixed"))
+        self.assertIn("# wrong elements: 0", self.written("mixed"))
+        self.assertRegex(self.written("mixed"), r"rank 1 \(node node1\): ucx tcp")
+        self.assertIn("not all ranks are reached by verbs: rank 1 (node node1): there is no RDMA device that can be used",
+                      self.written("mixed"))
+
+
+def main():
+    prepared = call("--prepare", timeout=900)
+    if prepared.returncode == NOT_POSSIBLE:
+        print(f"SKIPPED: {prepared.stderr.strip()}")
+        return NOT_POSSIBLE
+    unittest.main(verbosity=2)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
