@@ -69,7 +69,7 @@ end_guests() {
   local guest
   for guest in ${guests[@]+"${guests[@]}"}; do kill -TERM "$guest" 2>/dev/null || true; done
   wait || true
-  rm -rf "$folder"
+  if ((keep)); then warn "the job folder is $job"; else rm -rf "$folder"; fi
 }
 
 main() {

@@ -180,7 +180,8 @@ start_machine() {
   offer host_root / ,readonly=on
   offer control "$control"
   offer job "$job"
-  setpriv --pdeathsig KILL timeout --kill-after=5 $((boot_limit + limit + 30)) qemu-system-x86_64 "${words[@]}" \
+  # None of them may outlive its parent, however that ends.
+  setpriv --pdeathsig KILL timeout --kill-after=5 $((boot_limit + limit + 30)) setpriv --pdeathsig KILL qemu-system-x86_64 "${words[@]}" \
     </dev/null >"$control/qemu" 2>&1 &
   machine=$!
 }
@@ -198,7 +199,10 @@ await_start() {
 }
 
 end_machine() {
-  if [[ -n ${machine:-} ]]; then kill -TERM "$machine" 2>/dev/null || true; fi
+  if [[ -n ${machine:-} ]]; then
+    kill -TERM "$machine" 2>/dev/null || true
+    wait "$machine" 2>/dev/null || true
+  fi
   if [[ -n ${own_folder:-} ]] && ((!keep)); then rm -rf "$own_folder"; fi
 }
 

@@ -27,7 +27,7 @@ not_possible() {
 need_programs() {
   local pair missing=()
   for pair in qemu-system-x86_64:qemu-system-x86 modprobe:kmod depmod:kmod dpkg-deb:dpkg apt-get:apt tar:tar xz:xz-utils ip:iproute2 \
-    rdma:iproute2 flock:util-linux unshare:util-linux; do
+    rdma:iproute2 flock:util-linux unshare:util-linux setpriv:util-linux; do
     PATH=$PATH:/usr/sbin:/sbin have "${pair%%:*}" || missing+=("${pair%%:*} (package ${pair#*:})")
   done
   ((${#missing[@]} == 0)) && return

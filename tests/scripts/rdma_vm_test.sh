@@ -36,7 +36,7 @@ fake() {
   printf '#!/bin/sh\n%s\n' "$2" >"$scratch/fakes/$1"
   chmod +x "$scratch/fakes/$1"
 }
-for program in qemu-system-x86_64 modprobe depmod dpkg-deb tar xz ip rdma unshare; do fake "$program" 'exit 1'; done
+for program in qemu-system-x86_64 modprobe depmod dpkg-deb tar xz ip rdma unshare setpriv; do fake "$program" 'exit 1'; done
 fake sudo 'exit 1'
 fake apt-cache 'exit 1'
 fake apt-get 'exit 1'
