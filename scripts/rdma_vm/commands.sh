@@ -21,7 +21,7 @@ rdma_vm_on NODE PROGRAM...
       UCX_NET_DEVICES and UCX_IB_GID_INDEX, where they are not set, so that UCX finds this node's devices only
 rdma_vm_run [-n RANKS] [--nodes K] [--tag] [--id TUTTI-INFO] [--] PROGRAM...
       a job of RANKS (default 1) on each of the first K nodes (default all), with RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE,
-      MASTER_ADDR and MASTER_PORT set; waits for all, and exits with the status of the first that failed
+      MASTER_ADDR and MASTER_PORT set; waits for all, and exits with the status of the first rank that failed
       --id PATH   sets TUTTI_RANK, TUTTI_SIZE and TUTTI_UNIQUE_ID too, as the benchmarks want it; the program at PATH makes the id
 rdma_vm_mpirun [-n RANKS] [--nodes K] [--tag] [--mca NAME VALUE] [-x NAME[=VALUE]] [--] PROGRAM...
       the same by Open MPI
@@ -140,7 +140,7 @@ start_rank() {
 }
 
 run_job() {
-  local ranks hosts tag maker options program port rank id='' status=0 code=0
+  local ranks hosts tag maker options program port rank id='' status=0 code processes=() process
   parse_job "$@"
   if [[ -n $maker ]]; then id=$(on_node 0 "$maker" --unique-id); fi
   # Jobs one after the other must not meet: a port of its own for each.
@@ -151,10 +151,11 @@ run_job() {
     else
       (start_rank "$rank") &
     fi
+    processes+=($!)
   done
-  for ((rank = 0; rank < ranks * hosts; ++rank)); do
+  for process in "${processes[@]}"; do
     code=0
-    wait -n || code=$?
+    wait "$process" || code=$?
     ((status != 0)) || status=$code
   done
   return "$status"

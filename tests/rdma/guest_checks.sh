@@ -56,8 +56,9 @@ nodes_and_devices() {
   rdma_vm_on 1 bash -c 'echo "CHECK node $(hostname) $TUTTI_NODE_ID $TUTTI_IB_HCA $(ls /sys/class/net | xargs) $(ls /dev/shm | wc -l)"'
   # shellcheck disable=SC2016
   rdma_vm_run -n 2 -- bash -c 'echo "CHECK rank $RANK $WORLD_SIZE $LOCAL_RANK $LOCAL_WORLD_SIZE $MASTER_ADDR $(hostname)"'
-  rdma_vm_run -- false
-  check status of_a_rank_that_fails $?
+  # shellcheck disable=SC2016
+  rdma_vm_run --tag -- bash -c 'echo "tagged $RANK"; exit $((RANK * 3))' | sed 's/^/CHECK /'
+  check status of_a_rank_that_fails "${PIPESTATUS[0]}"
   check words "$(rdma_vm_on 0 printf '%s|' 'a b' "\$HOME" "'" '*')"
 }
 

@@ -84,7 +84,9 @@ class InGuest(unittest.TestCase):
 
     def test_ranks_know_their_place(self):
         self.assertEqual(sorted(self.said("rank")), [[str(rank), "4", str(rank % 2), "2", "10.2.0.1", f"node{rank // 2}"] for rank in range(4)])
-        self.assertEqual(self.said("status"), [["of_a_rank_that_fails", "1"]])
+        self.assertEqual(self.said("status"), [["of_a_rank_that_fails", "3"]])
+        self.assertEqual(self.said("[0]"), [["tagged", "0"]])
+        self.assertEqual(self.said("[1]"), [["tagged", "1"]])
 
     def test_packets_go_from_device_to_device(self):
         self.assertGreater(self.number("pingpong"), 0)
