@@ -33,16 +33,16 @@ give_up() {
 
 mount_what_is_missing() {
   local name version
-  $busybox mkdir -p /dev/shm /dev/pts /run/lock /run/netns "$job"
-  $busybox mount -t tmpfs -o mode=1777 shm /dev/shm
-  $busybox mount -t devpts -o ptmxmode=666 pts /dev/pts
-  $busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=none job "$job"
-  $busybox ln -sf /proc/self/fd /dev/fd
-  for name in stdin:0 stdout:1 stderr:2; do $busybox ln -sf "fd/${name#*:}" "/dev/${name%:*}"; done
-  $busybox chmod 1777 /tmp
+  "$busybox" mkdir -p /dev/shm /dev/pts /run/lock /run/netns "$job"
+  "$busybox" mount -t tmpfs -o mode=1777 shm /dev/shm
+  "$busybox" mount -t devpts -o ptmxmode=666 pts /dev/pts
+  "$busybox" mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=none job "$job"
+  "$busybox" ln -sf /proc/self/fd /dev/fd
+  for name in stdin:0 stdout:1 stderr:2; do "$busybox" ln -sf "fd/${name#*:}" "/dev/${name%:*}"; done
+  "$busybox" chmod 1777 /tmp
   version=$(</proc/sys/kernel/osrelease)
-  $busybox mkdir -p "/lib/modules/$version"
-  $busybox mount --bind "$kernel/lib/modules/$version" "/lib/modules/$version"
+  "$busybox" mkdir -p "/lib/modules/$version"
+  "$busybox" mount --bind "$kernel/lib/modules/$version" "/lib/modules/$version"
 }
 
 set_limits() {
@@ -72,7 +72,7 @@ await() {
   shift
   until "$@"; do
     ((SECONDS < end)) || return 1
-    $busybox usleep 20000
+    "$busybox" usleep 20000
   done
 }
 
@@ -179,11 +179,11 @@ make_nodes() {
   local node name pid
   print_names >/etc/hosts
   echo switch >/proc/sys/kernel/hostname
-  $busybox mkdir /dev/shm/cluster
-  $busybox mkfifo /dev/shm/cluster/reports
+  "$busybox" mkdir /dev/shm/cluster
+  "$busybox" mkfifo /dev/shm/cluster/reports
   exec 4<>/dev/shm/cluster/reports
   for ((node = 0; node < nodes; ++node)); do
-    $busybox nsenter --net="/run/netns/node$node" "$(type -P unshare)" --uts --ipc --mount --pid --fork --kill-child -- \
+    "$busybox" nsenter --net="/run/netns/node$node" "$(type -P unshare)" --uts --ipc --mount --pid --fork --kill-child -- \
       "$busybox" sh "$scripts/rdma_vm/node.sh" "node$node" "$busybox" 3>&4 4>&- &
   done
   for ((node = 0; node < nodes; ++node)); do
@@ -196,8 +196,8 @@ make_nodes() {
 # The commands of commands.sh, by their names.
 make_commands() {
   local name
-  $busybox mkdir -p /run/rdma_vm_commands
-  for name in $(bash "$scripts/rdma_vm/commands.sh" names); do $busybox ln -s "$scripts/rdma_vm/commands.sh" "/run/rdma_vm_commands/$name"; done
+  "$busybox" mkdir -p /run/rdma_vm_commands
+  for name in $(bash "$scripts/rdma_vm/commands.sh" names); do "$busybox" ln -s "$scripts/rdma_vm/commands.sh" "/run/rdma_vm_commands/$name"; done
 }
 
 # --- the command ------------------------------------------------------------------------------------------------------
