@@ -19,9 +19,10 @@ Inside a guest of scripts/rdma_vm.sh:
 rdma_vm_on NODE PROGRAM...
       runs a program on a node: in its network, under its host name nodeI, among its processes, with TUTTI_NODE_ID and TUTTI_IB_HCA set;
       UCX_NET_DEVICES and UCX_IB_GID_INDEX, where they are not set, so that UCX finds this node's devices only
-rdma_vm_run [-n RANKS] [--nodes K] [--tag] [--id TUTTI-INFO] [--] PROGRAM...
+rdma_vm_run [-n RANKS] [--nodes K] [--tag] [--bind] [--id TUTTI-INFO] [--] PROGRAM...
       a job of RANKS (default 1) on each of the first K nodes (default all), with RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE,
       MASTER_ADDR and MASTER_PORT set; waits for all, and exits with the status of the first rank that failed
+      --bind      rank k runs on processor k (of those there are, in turn): two that poll on one processor get a turn every 4 ms only
       --id PATH   sets TUTTI_RANK, TUTTI_SIZE and TUTTI_UNIQUE_ID too, as the benchmarks want it; the program at PATH makes the id
 rdma_vm_mpirun [-n RANKS] [--nodes K] [--tag] [--mca NAME VALUE] [-x NAME[=VALUE]] [--] PROGRAM...
       the same by Open MPI
@@ -80,11 +81,12 @@ run_on() {
 # What mpirun is given in place of ssh: as there, the words of the command are joined and read by a shell.
 run_agent() { on_node "${1#node}" bash -c "${*:2}"; }
 
-# Sets `ranks` (of a node), `hosts`, `tag` and `maker`, and `options` and `program` to the rest.
+# Sets `ranks` (of a node), `hosts`, `tag`, `bind` and `maker`, and `options` and `program` to the rest.
 parse_job() {
   ranks=1
   hosts=$nodes
   tag=0
+  bind=0
   maker=
   options=()
   while (($#)); do
@@ -100,6 +102,10 @@ parse_job() {
         shift
         ;;
       --tag) tag=1 ;;
+      --bind)
+        [[ $name == rdma_vm_run ]] || usage_error "unknown option '$1'"
+        bind=1
+        ;;
       --id)
         [[ $name == rdma_vm_run ]] || usage_error "unknown option '$1'"
         [[ -x ${2:-} ]] || usage_error "--id needs a program, not '${2:-}'"
@@ -136,11 +142,12 @@ start_rank() {
   export RANK=$rank WORLD_SIZE=$((ranks * hosts)) LOCAL_RANK=$((rank % ranks)) LOCAL_WORLD_SIZE=$ranks \
     MASTER_ADDR=10.2.0.1 MASTER_PORT=$port
   if [[ -n $maker ]]; then export TUTTI_RANK=$RANK TUTTI_SIZE=$WORLD_SIZE TUTTI_UNIQUE_ID=$id; fi
+  if ((bind)); then taskset -cp $((rank % $(nproc))) "$BASHPID" >/dev/null; fi
   on_node $((rank / ranks)) "${program[@]}"
 }
 
 run_job() {
-  local ranks hosts tag maker options program port rank id='' status=0 code processes=() process
+  local ranks hosts tag bind maker options program port rank id='' status=0 code processes=() process
   parse_job "$@"
   if [[ -n $maker ]]; then id=$(on_node 0 "$maker" --unique-id); fi
   # Jobs one after the other must not meet: a port of its own for each.
@@ -162,7 +169,7 @@ run_job() {
 }
 
 run_mpi() {
-  local ranks hosts tag maker options program node slots='' variable
+  local ranks hosts tag bind maker options program node slots='' variable
   parse_job "$@"
   for ((node = 0; node < hosts; ++node)); do slots+=${slots:+,}node$node:$ranks; done
   if ((tag)); then options+=(--tag-output); fi

@@ -57,7 +57,7 @@ nodes_and_devices() {
   # shellcheck disable=SC2016
   rdma_vm_run -n 2 -- bash -c 'echo "CHECK rank $RANK $WORLD_SIZE $LOCAL_RANK $LOCAL_WORLD_SIZE $MASTER_ADDR $(hostname)"'
   # shellcheck disable=SC2016
-  rdma_vm_run --tag -- bash -c 'echo "tagged $RANK"; exit $((RANK * 3))' | sed 's/^/CHECK /'
+  rdma_vm_run --tag --bind -- bash -c 'echo "tagged $(taskset -cp $$ | sed "s/.*: //")"; exit $((RANK * 3))' | sed 's/^/CHECK /'
   check status of_a_rank_that_fails "${PIPESTATUS[0]}"
   check words "$(rdma_vm_on 0 printf '%s|' 'a b' "\$HOME" "'" '*')"
 }
