@@ -257,7 +257,8 @@ TEST_CASE("plan values are canonical: equal meaning, equal text") {
   for (const auto& [name, value] : defaults) names.push_back(name);
   CHECK(names == std::vector<std::string>{"TUTTI_ALGO", "TUTTI_SLICE_BYTES", "TUTTI_CREDITS",
                                           "TUTTI_SCRATCH_BYTES", "TUTTI_ONE_SHOT_BYTES", "TUTTI_EPOCH_START",
-                                          "TUTTI_CTAS", "TUTTI_DEVICE_COMMS", "TUTTI_DEVICE_SCRATCH_BYTES"});
+                                          "TUTTI_TRANSPORT", "TUTTI_CTAS", "TUTTI_DEVICE_COMMS",
+                                          "TUTTI_DEVICE_SCRATCH_BYTES"});
   CHECK(parse({"TUTTI_CREDITS=0", "TUTTI_SLICE_BYTES=auto", "TUTTI_EPOCH_START=01"}).plan_values() ==
         defaults);
   CHECK(parse({"TUTTI_LOG=debug", "TUTTI_TIMEOUT=5", "TUTTI_RANK=1"}).plan_values() == defaults);
