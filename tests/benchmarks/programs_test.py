@@ -621,11 +621,24 @@ class Mpi(Case):
         self.assertLess(time.monotonic() - start, 30)
 
 
-class Baselines(Case):
-    """Several baselines at once, by modules that need no library (simple_peer.cpp)."""
+class SimplePeers(Case):
+    """Baselines that need no library (simple_peer.cpp)."""
 
     def measured(self, *arguments, program="allreduce_bench", **options):
         return self.json_of(program, "--peers", os.environ["BENCH_PEERS"], *arguments, **options)
+
+
+class MpiBaselines(SimplePeers):
+    """MPI among several baselines."""
+
+    def test_mpi_takes_turns_too(self):
+        rows = self.measured("-b", "8", "-e", "64", "-f", "8", "--baseline", "ucc,mpi,gloo", *QUICK, launcher=mpirun(3))["results"]
+        self.assertEqual([row["library"] for row in rows], ["tutti", "ucc", "mpi", "gloo"] * 2)
+        self.assertEqual({row["wrong"] for row in rows}, {0})
+
+
+class Baselines(SimplePeers):
+    """Several baselines at once."""
 
     def test_all_take_turns(self):
         for program in ("allreduce_bench", "broadcast_bench"):
@@ -652,13 +665,6 @@ class Baselines(Case):
         for row in document["results"][1:]:
             low, high = row["p50_ratio_interval"]
             self.assertTrue(0 < low <= high)
-
-    def test_beside_mpi(self):
-        if subprocess.run(["which", MPIRUN], capture_output=True, check=False).returncode != 0:
-            return  # without MPI the programs are built without it too
-        rows = self.measured("-b", "8", "-e", "64", "-f", "8", "--baseline", "ucc,mpi,gloo", *QUICK, launcher=mpirun(3))["results"]
-        self.assertEqual([row["library"] for row in rows], ["tutti", "ucc", "mpi", "gloo"] * 2)
-        self.assertEqual({row["wrong"] for row in rows}, {0})
 
     def test_what_one_cannot_do_is_left_out(self):
         arguments = ("--np", "2", "-b", "8", "-e", "8", "-d", "float32,int8", "-o", "sum,prod", "--baseline", "ucc,gloo")
