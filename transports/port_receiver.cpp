@@ -73,6 +73,15 @@ std::string PortReceiver::keep(const PortFrame& frame) {
   return {};
 }
 
+uint64_t PortReceiver::early() const {
+  constexpr uint64_t kBits = 64;
+  uint64_t bits = 0;
+  for (uint64_t i = 0; kept_ != 0 && i < kBits; ++i) {
+    if (window_[(next_ + i) % kWindow].kind != 0) bits |= uint64_t{1} << i;
+  }
+  return bits;
+}
+
 std::string PortReceiver::apply(const PortFrame& frame) {
   if (has_left_) return fmt::format("frame {} came after the last one", frame.sequence);
   ++next_;

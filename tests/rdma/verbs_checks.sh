@@ -48,6 +48,38 @@ disturbed() {
   for link in 0.0 0.1 1.0 1.1; do rdma_vm_netem "$link" off; done
 }
 
+# has_sent DEVICE PACKETS
+has_sent() { (($(sent "$1") >= $2)); }
+
+# await SECONDS COMMAND...
+await() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    ((SECONDS < end)) || return 1
+    sleep 0.05
+  done
+}
+
+is_active() { [[ $(<"/sys/class/infiniband/$1/ports/1/state") == *ACTIVE* ]]; }
+
+# pull NAME LINK...: these links are pulled in the middle of large all-reduces, every result of which is verified.
+pull() {
+  local name=$1 status=0 job link
+  TUTTI_LOG=info TUTTI_IB_TIMEOUT=14 TUTTI_IB_RETRY_COUNT=3 rdma_vm_run --id "$bin/tutti-info" -- \
+    timeout 100 "$bin/allreduce_bench" -b 1M -e 1M -n 20 -w 2 -c 100 >"$RDMA_VM_JOB/$name" 2>&1 &
+  job=$!
+  await 60 has_sent rxe1 $(($(sent rxe1) + 1000))
+  for link in "${@:2}"; do rdma_vm_link "$link" down; done
+  wait "$job" || status=$?
+  check "$name" "$status"
+  for link in "${@:2}"; do rdma_vm_link "$link" up; done
+  for link in 0 1 2 3; do await 10 is_active "rxe$link"; done
+}
+
+failover() { pull one_rail 0.1; }
+all_rails() { pull all_rails 0.0 0.1; }
+
 # A node that has no device: verbs is refused where it is forced, and UCX used where it is not.
 mixed() {
   local status=0
@@ -63,7 +95,7 @@ mixed() {
   check mixed "$status"
 }
 
-(($# > 0)) || set -- info ports collectives disturbed mixed
+(($# > 0)) || set -- info ports collectives disturbed failover all_rails mixed
 for part in "$@"; do
   $part
   check time "$part" "$(cut -d ' ' -f 1 /proc/uptime)"

@@ -81,6 +81,17 @@ class Verbs(unittest.TestCase):
     def test_delay_jitter_and_loss(self):
         self.assert_right("disturbed", 100)
 
+    def test_a_rail_that_fails_is_replaced(self):
+        self.assertEqual(self.said("one_rail"), [0], self.written("one_rail"))
+        self.assertIn("# wrong elements: 0", self.written("one_rail"))
+        for rank, rails in ((0, "rxe2+rxe3"), (1, "rxe0+rxe1")):
+            self.assertRegex(self.written("one_rail"), rf"rank {1 - rank}: rank {rank} \(node node{rank}\) is reached by .* \(dead\) from now on")
+
+    def test_without_rails_the_peer_is_named_everywhere(self):
+        self.assertNotEqual(self.said("all_rails"), [0])
+        for rank in (0, 1):
+            self.assertRegex(self.written("all_rails"), rf"the connection to rank {rank} \(node node{rank}\) is broken: .*IBV_WC_RETRY_EXC_ERR")
+
     def test_a_node_without_devices(self):
         self.assertNotEqual(self.said("forced"), [0])
         self.assertRegex(self.written("forced"),

@@ -49,9 +49,9 @@ std::string pack(const RankAddress& address);
 /// Throws Error(invalid_argument) saying what is wrong with `text`.
 RankAddress unpack(std::string_view text);
 
-/// "I have these queue pairs for you."
+/// "I have these queue pairs for you. Those of these rails I have given up, and this is what has come."
 struct Greeting {
-  static constexpr uint32_t kMagic = 0x31475454;  // "TTG1"
+  static constexpr uint32_t kMagic = 0x32475454;  // "TTG2"
   static constexpr uint32_t kReady = 1;           // they are connected to yours: send
   static constexpr uint32_t kAsk = 2;             // answer this
   uint32_t magic = kMagic;
@@ -59,10 +59,14 @@ struct Greeting {
   uint64_t key = 0;     // of the receiver
   uint32_t flags = 0;
   uint32_t rails = 0;
+  uint32_t dead = 0;  // rails whose queue pair takes nothing any more, as bits
+  uint32_t unused = 0;
+  uint64_t applied = 0;                            // records of the receiver; counted after that was so
+  uint64_t early = 0;                              // and of the next 64, as bits
   std::array<uint32_t, kMostRails> queue_pairs{};  // by rail
   std::array<uint32_t, kMostRails> first{};        // number of the first packet
 };
-static_assert(sizeof(Greeting) == 88, "a greeting has no padding");
+static_assert(sizeof(Greeting) == 112, "a greeting has no padding");
 
 /// Nothing where it is none for a rank with this key among `ranks`.
 std::optional<Greeting> parse_greeting(std::span<const std::byte> bytes, uint64_t key, uint32_t ranks);

@@ -59,7 +59,11 @@ QueuePair create(Rail& rail, uint32_t& inline_bytes) {
 }  // namespace
 
 Connection::Connection(Rail& rail, int peer)
-    : rail_(&rail), id_(static_cast<uint64_t>(peer)), first_(random_packet_number()), marks_(kDepth + 1) {
+    : rail_(&rail),
+      id_(static_cast<uint64_t>(peer)),
+      first_(random_packet_number()),
+      writes_(kDepth),
+      marks_(kDepth + 1) {
   rail.reserve_completions(static_cast<int>(kDepth) + kReceives + kBatch);
   queue_pair_ = create(rail, inline_bytes_);
   ibv_qp_attr attributes = {};
@@ -78,6 +82,8 @@ void Connection::change(ibv_qp_attr& attributes, int mask, const char* to) {
 
 void Connection::connect(const RailAddress& peer, uint32_t number, uint32_t first,
                          const VerbsTuning& tuning) {
+  slots_rkey_ = peer.slots_rkey;
+  mail_rkey_ = peer.mail_rkey;
   constexpr uint8_t kNotReadyTimer =
       12;  // 0.64 ms; never used: there are receives for everything that may come
   ibv_qp_attr attributes = {};
@@ -105,45 +111,45 @@ void Connection::connect(const RailAddress& peer, uint32_t number, uint32_t firs
          "RTS");
 }
 
-ibv_send_wr& Connection::next_request(const Write& write) {
+uint32_t Connection::own_key(Write::Memory memory) const {
+  return memory == Write::Memory::slots ? rail_->slots_key() : rail_->mail_key();
+}
+
+uint32_t Connection::peers_key(Write::Memory memory) const {
+  return memory == Write::Memory::slots ? slots_rkey_ : mail_rkey_;
+}
+
+void Connection::stage(const Write& write) {
   ibv_sge& part = parts_[staged_];
-  part = {.addr = reinterpret_cast<uintptr_t>(write.from), .length = write.bytes, .lkey = write.key};
+  part = {.addr = reinterpret_cast<uintptr_t>(write.from), .length = write.bytes, .lkey = own_key(write.own)};
   ibv_send_wr& request = requests_[staged_];
   request = {};
   request.wr_id = id_;
   request.sg_list = &part;
   request.num_sge = write.bytes == 0 ? 0 : 1;
-  request.opcode = IBV_WR_RDMA_WRITE;
+  request.opcode = write.immediate ? IBV_WR_RDMA_WRITE_WITH_IMM : IBV_WR_RDMA_WRITE;
+  request.imm_data = htonl(write.immediate.value_or(0));
   request.send_flags = write.bytes != 0 && write.bytes <= inline_bytes_ ? unsigned{IBV_SEND_INLINE} : 0;
-  request.wr.rdma = {.remote_addr = write.to, .rkey = write.peers_key};
+  request.wr.rdma = {.remote_addr = write.to, .rkey = peers_key(write.peers)};
   if (staged_ != 0) requests_[staged_ - 1].next = &request;
+  writes_[(first_write_ + kDepth - room_) % kDepth] = write;
   ++staged_;
   --room_;
+  report_ = report_ || write.source_bytes != 0 || write.chunk != MailMemory::kNoChunk;
   mark_.bytes += write.bytes;
   rail_->outstanding += write.bytes;
-  return request;
-}
-
-void Connection::stage(const Write& write) {
-  next_request(write);
-}
-
-void Connection::stage(const Write& write, uint32_t immediate) {
-  ibv_send_wr& request = next_request(write);
-  request.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
-  request.imm_data = htonl(immediate);
 }
 
 int Connection::post() {
   if (staged_ == 0) return 0;
   posted_since_mark_ += staged_;
-  if (mark_.source_bytes != 0 || mark_.chunk_count != 0 || std::exchange(report_, false) ||
-      posted_since_mark_ >= kMostUnsignalled) {
+  if (report_ || posted_since_mark_ >= kMostUnsignalled) {
     requests_[staged_ - 1].send_flags |= IBV_SEND_SIGNALED;
     mark_.writes = std::exchange(posted_since_mark_, 0);
     mark_.posted_ns = now_ns();
     marks_[end_mark_] = std::exchange(mark_, {});
     end_mark_ = (end_mark_ + 1) % marks_.size();
+    report_ = false;
   }
   staged_ = 0;
   ibv_send_wr* bad = nullptr;
@@ -151,18 +157,17 @@ int Connection::post() {
 }
 
 bool Connection::stage_report() {
-  if (posted_since_mark_ == 0 || has_marks() || room() == 0) return false;
+  if (posted_since_mark_ == 0 || first_mark_ != end_mark_ || room() == 0) return false;
   report_ = true;
   stage({});
   return true;
 }
 
-Mark Connection::complete() {
-  const Mark mark = marks_[first_mark_];
-  first_mark_ = (first_mark_ + 1) % marks_.size();
-  room_ += mark.writes;
-  rail_->count_completion(mark.bytes, mark.posted_ns);
-  return mark;
+const Write& Connection::next_over() {
+  const Write& over = writes_[first_write_];
+  first_write_ = (first_write_ + 1) % kDepth;
+  ++room_;
+  return over;
 }
 
 int Connection::receive() {
@@ -186,7 +191,8 @@ int Connection::post_receives(int count) {
   return 0;
 }
 
-void Connection::reset() {
+void Connection::give_up() {
+  given_up_ = true;
   ibv_qp_attr attributes = {};
   attributes.qp_state = IBV_QPS_ERR;
   static_cast<void>(ibv_modify_qp(queue_pair_.get(), &attributes, IBV_QP_STATE));

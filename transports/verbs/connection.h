@@ -2,16 +2,18 @@
 //
 // Writes are staged, and posted together: one doorbell. Only some are *signalled* (their completion is reported): the last of those that use
 // memory which is waited for, and often enough that the queue never fills with what nobody hears of. A *mark* remembers, for each
-// signalled write, what is over when it is complete: queue pairs complete in order.
+// signalled write, how many are over when it is complete: queue pairs complete in order. Every write is remembered until then, so that
+// another rail can do it again should this one fail.
 //
 // Receives carry no memory, since an immediate is all that comes by them. There are always at least as many posted as the peer may
-// use: kRecords records, for which it needs credit, and two acknowledgements (port.h).
+// use: kRecords records, for which it needs credit, and two acknowledgements (transport.h).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <span>
+#include <optional>
 #include <vector>
 
 #include "transports/verbs/address.h"
@@ -21,23 +23,20 @@
 
 namespace tutti::verbs {
 
-/// A write of this rank's memory to the peer's.
+/// A write of this rank's memory to the peer's, by whichever rail.
 struct Write {
+  enum class Memory : uint8_t { slots, mail };
   const void* from = nullptr;
   uint32_t bytes = 0;
-  uint32_t key = 0;  // of the own memory
+  Memory own = Memory::mail;
   uint64_t to = 0;
-  uint32_t peers_key = 0;
-};
-
-/// What is over when a signalled write is complete.
-struct Mark {
-  uint32_t writes = 0;        // places in the send queue
-  uint64_t source_bytes = 0;  // of sources that had to stay
-  uint64_t bytes = 0;         // of all writes
-  uint64_t posted_ns = 0;
-  std::array<int16_t, 16> chunks{};  // to give back
-  uint8_t chunk_count = 0;
+  Memory peers = Memory::mail;
+  std::optional<uint32_t> immediate = {};
+  // What it is for.
+  static constexpr uint64_t kNoRecord = UINT64_MAX;
+  uint64_t record = kNoRecord;       // it belongs to this one; without, it need not be done again
+  int chunk = MailMemory::kNoChunk;  // its source, free when it is complete
+  uint32_t source_bytes = 0;         // of the user's, to stay until then
 };
 
 class Connection {
@@ -47,8 +46,9 @@ class Connection {
   static constexpr int kReceives = static_cast<int>(kRecords) + 2;
   static constexpr int kBatch = 16;  // receives that are posted together
 
-  /// `peer` comes back with each completion; of a receive with kReceived. Throws Error.
   static constexpr uint64_t kReceived = uint64_t{1} << 32;
+
+  /// `peer` comes back with each completion; of a receive together with kReceived. Throws Error.
   Connection(Rail& rail, int peer);
 
   Rail& rail() const { return *rail_; }
@@ -61,18 +61,20 @@ class Connection {
   /// How many writes can be staged now; no more than kChain without post().
   uint32_t room() const { return std::min<uint32_t>(room_, static_cast<uint32_t>(kChain) - staged_); }
   void stage(const Write& write);
-  void stage(const Write& write, uint32_t immediate);
-  /// Of the writes staged last: their source is in use until they are complete; or a chunk is.
-  void hold_source(uint64_t bytes) { mark_.source_bytes += bytes; }
-  void hold_chunk(int chunk) { mark_.chunks[mark_.chunk_count++] = static_cast<int16_t>(chunk); }
   /// 0, or why the queue pair took no more.
   int post();
 
-  /// The oldest signalled write is complete.
-  Mark complete();
+  /// The oldest signalled write is complete: calls over(write) for it and those before it.
+  template <typename Over>
+  void complete(const Over& over) {
+    const Mark mark = marks_[first_mark_];
+    first_mark_ = (first_mark_ + 1) % marks_.size();
+    for (uint32_t i = 0; i < mark.writes; ++i) over(next_over());
+    rail_->count_completion(mark.bytes, mark.posted_ns);
+  }
   bool has_marks() const { return first_mark_ != end_mark_; }
   /// True once everything posted is complete.
-  bool is_idle() const { return posted_since_mark_ == 0 && !has_marks(); }
+  bool is_idle() const { return room_ == kDepth; }
   /// Stages a write of nothing that is signalled, where something was posted whose completion nobody hears of. False where that is not so, or
   /// there is no room.
   bool stage_report();
@@ -80,27 +82,57 @@ class Connection {
   /// A receive was used. 0, or why no more could be posted.
   int receive();
 
-  /// Completes everything with an error: nothing of it touches memory afterwards.
-  void reset();
+  /// Nothing goes out or comes in any more.
+  void give_up();
+  bool has_given_up() const { return given_up_; }
+  /// A receive came back unused: all that ever came by this queue pair has been reported.
+  void note_fence() { fenced_ = true; }
+  bool is_fenced() const { return fenced_; }
+  /// After that: calls left(write) for all writes that are not complete, the oldest first.
+  template <typename Left>
+  void abandon(const Left& left) {
+    while (room_ < kDepth) {
+      const Write& write = next_over();
+      rail_->outstanding -= std::min<uint64_t>(rail_->outstanding, write.bytes);
+      left(write);
+    }
+    first_mark_ = end_mark_;
+    posted_since_mark_ = staged_ = 0;
+  }
 
  private:
-  ibv_send_wr& next_request(const Write& write);
+  /// Of a signalled write.
+  struct Mark {
+    uint32_t writes = 0;  // that are over with it
+    uint64_t bytes = 0;
+    uint64_t posted_ns = 0;
+  };
+
+  const Write& next_over();
   int post_receives(int count);
   void change(ibv_qp_attr& attributes, int mask, const char* to);
+  uint32_t own_key(Write::Memory memory) const;
+  uint32_t peers_key(Write::Memory memory) const;
 
   Rail* rail_;
   uint64_t id_;
   uint32_t first_;
   uint32_t inline_bytes_ = 0;
+  uint32_t slots_rkey_ = 0;  // the peer's
+  uint32_t mail_rkey_ = 0;
   QueuePair queue_pair_;
+  bool given_up_ = false;
+  bool fenced_ = false;
 
   std::array<ibv_send_wr, kChain> requests_{};
   std::array<ibv_sge, kChain> parts_{};
   uint32_t staged_ = 0;
   uint32_t room_ = kDepth;
+  std::vector<Write> writes_;  // ring of those that are not complete
+  size_t first_write_ = 0;
   uint32_t posted_since_mark_ = 0;  // writes that no mark covers
   bool report_ = false;             // signal what is staged
-  Mark mark_;                       // of what is staged, and of what was posted unsignalled
+  Mark mark_;                       // of what no mark covers
   std::vector<Mark> marks_;         // ring
   size_t first_mark_ = 0;
   size_t end_mark_ = 0;

@@ -7,6 +7,7 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "transports/verbs/transport.h"
 
 namespace tutti::verbs {
@@ -135,14 +136,16 @@ void VerbsPort::push() {
     if (greeted_since_ns_ == 0) transport_.list_greeting(*this);
     return;
   }
-  if (!peer_ready_) return;
+  if (!peer_ready_ || unsettled_ != 0 || !post_again()) return;
   if (queue_ == nullptr && grant_ != granted_) close_shipment(kWord);
   push_shipments();
-  if (!broken_) tell();
+  if (!broken_ && unsettled_ == 0) tell();
 }
 
 void VerbsPort::push_shipments() {
   while (queue_ != nullptr && !broken_) {
+    if (queue_->rail >= 0 && is_dead(static_cast<size_t>(queue_->rail)))
+      return;  // do_again() gives it another
     // One that is not closed has the next number: its puts may go before it is known what follows.
     const uint64_t number = queue_->closed ? queue_->frame.sequence : sequence_;
     if (number - credited_ >= kRecords || !post(*queue_)) return;
@@ -172,7 +175,7 @@ bool VerbsPort::post_puts(Shipment& shipment, Connection& connection) {
   for (; shipment.next_put < shipment.put_count; ++shipment.next_put, shipment.posted = 0) {
     Shipment::Put& put = shipment.puts[shipment.next_put];
     while (shipment.posted < put.bytes) {
-      if (connection.room() == 0 && (!push_out(connection) || connection.room() == 0)) return false;
+      if (!make_room(connection)) return false;
       const uint32_t bytes = stage_piece(put, shipment, connection);
       if (bytes == 0) {
         transport_.list_starved(*this);
@@ -186,29 +189,30 @@ bool VerbsPort::post_puts(Shipment& shipment, Connection& connection) {
 
 /// Stages the next bytes of a put: from where they are, or from a chunk. 0: there is no chunk.
 uint32_t VerbsPort::stage_piece(Shipment::Put& put, Shipment& shipment, Connection& connection) {
-  const Rail& rail = connection.rail();
   const std::byte* source = put.source + shipment.posted;
   const size_t left = put.bytes - shipment.posted;
-  const uint64_t to = address_.slots + put.offset + shipment.posted;
-  const uint32_t peers_key = address_.rails[static_cast<size_t>(shipment.rail)].slots_rkey;
-  if (const std::optional<uint32_t> key = transport_.key_of(rail, put.source, put.bytes)) {
-    const auto bytes = static_cast<uint32_t>(std::min(left, kMostBytes));
-    connection.stage({source, bytes, *key, to, peers_key});
-    connection.hold_source(bytes);
-    return bytes;
+  Write write = {.from = source,
+                 .to = address_.slots + put.offset + shipment.posted,
+                 .peers = Write::Memory::slots,
+                 .record = shipment.closed ? shipment.frame.sequence : sequence_};
+  if (transport_.is_registered(put.source, put.bytes)) {
+    write.own = Write::Memory::slots;
+    write.bytes = write.source_bytes = static_cast<uint32_t>(std::min(left, kMostBytes));
+    connection.stage(write);
+    return write.bytes;
   }
-  const int chunk = transport_.mail().take_chunk();
-  if (chunk == MailMemory::kNoChunk) return 0;
-  const auto bytes = static_cast<uint32_t>(std::min(left, MailMemory::kChunkBytes));
-  std::memcpy(transport_.mail().chunk(chunk), source, bytes);
-  connection.stage({transport_.mail().chunk(chunk), bytes, rail.mail_key(), to, peers_key});
-  connection.hold_chunk(chunk);
-  end(bytes);
-  return bytes;
+  write.chunk = transport_.mail().take_chunk();
+  if (write.chunk == MailMemory::kNoChunk) return 0;
+  write.bytes = static_cast<uint32_t>(std::min(left, MailMemory::kChunkBytes));
+  write.from = transport_.mail().chunk(write.chunk);
+  std::memcpy(transport_.mail().chunk(write.chunk), source, write.bytes);
+  connection.stage(write);
+  end(write.bytes);
+  return write.bytes;
 }
 
 bool VerbsPort::post_record(Shipment& shipment, Connection& connection) {
-  if (connection.room() == 0 && (!push_out(connection) || connection.room() == 0)) return false;
+  if (!make_room(connection)) return false;
   PortFrame& frame = shipment.frame;
   frame.received = told_ = transport_.receiver(peer_).applied();
   frame.granted = granted_ = grant_;
@@ -220,17 +224,37 @@ bool VerbsPort::post_record(Shipment& shipment, Connection& connection) {
       address_.mailboxes + static_cast<uint64_t>(transport_.settings().rank) * sizeof(Mailbox);
   const Write write = {.from = &record,
                        .bytes = static_cast<uint32_t>(sizeof(PortFrame) + frame.bytes),
-                       .key = connection.rail().mail_key(),
                        .to = mailbox + index * sizeof(Record),
-                       .peers_key = address_.rails[static_cast<size_t>(shipment.rail)].mail_rkey};
-  connection.stage(write, static_cast<uint32_t>(frame.sequence) & ~kIsAcknowledgement);
+                       .immediate = static_cast<uint32_t>(frame.sequence) & ~kIsAcknowledgement,
+                       .record = frame.sequence};
+  connection.stage(write);
   return push_out(connection);
+}
+
+bool VerbsPort::make_room(Connection& connection) {
+  return connection.room() != 0 || (push_out(connection) && connection.room() != 0);
+}
+
+/// What a dead rail has not done. True once all of that is posted.
+bool VerbsPort::post_again() {
+  while (!again_.empty()) {
+    if (again_rail_ < 0 || is_dead(static_cast<size_t>(again_rail_))) again_rail_ = first_alive();
+    Connection& connection = connections_[static_cast<size_t>(again_rail_)];
+    if (!make_room(connection)) return false;
+    connection.stage(again_.front());
+    again_.pop_front();
+    if (again_.empty() && !push_out(connection)) return false;
+  }
+  return true;
 }
 
 bool VerbsPort::push_out(Connection& connection) {
   const int error = connection.post();
-  if (error != 0)
-    lose(fmt::format("{} takes no more writes: {}", connection.rail().info().name, std::strerror(error)));
+  if (error != 0) {
+    lose_rail(
+        static_cast<size_t>(&connection - connections_.data()),
+        fmt::format("{} takes no more writes: {}", connection.rail().info().name, std::strerror(error)));
+  }
   return error == 0;
 }
 
@@ -239,50 +263,55 @@ int VerbsPort::choose_rail(const Shipment& shipment) const {
   if (connections_.size() == 1) return 0;
   uint64_t bytes = sizeof(PortFrame);
   for (size_t i = 0; i < shipment.put_count; ++i) bytes += shipment.puts[i].bytes;
-  int best = 0;
+  int best = -1;
   double soonest = 0;
   for (size_t i = 0; i < connections_.size(); ++i) {
     // Ranks of one node begin with different rails.
     const size_t index = (i + static_cast<size_t>(transport_.settings().rank)) % connections_.size();
+    if (is_dead(index)) continue;
     const Rail& rail = connections_[index].rail();
     const double at = static_cast<double>(rail.outstanding + bytes) * rail.ns_per_byte;
-    if (i != 0 && at >= soonest) continue;
+    if (best >= 0 && at >= soonest) continue;
     best = static_cast<int>(index);
     soonest = at;
   }
   return best;
 }
 
+int VerbsPort::first_alive() const {
+  int rail = 0;
+  while (is_dead(static_cast<size_t>(rail))) ++rail;
+  return rail;
+}
+
 /// A peer that only ever sends would never learn what has come.
 void VerbsPort::tell() {
   const uint64_t applied = transport_.receiver(peer_).applied();
   if (applied - told_ < kRecords / 2) return;
-  Connection& connection = connections_.front();
+  Connection& connection = connections_[static_cast<size_t>(first_alive())];
   if (connection.room() == 0) {
     transport_.list(*this);
     return;
   }
   told_ = applied;
-  connection.stage({}, kIsAcknowledgement | (static_cast<uint32_t>(applied) & ~kIsAcknowledgement));
+  connection.stage(
+      {.immediate = kIsAcknowledgement | (static_cast<uint32_t>(applied) & ~kIsAcknowledgement)});
   push_out(connection);
 }
 
 // ---- what has come
 
 void VerbsPort::complete(size_t rail) {
-  if (rail >= connections_.size()) return;
-  Connection& connection = connections_[rail];
-  const Mark mark = connection.complete();
-  give_back(mark);
-  end(mark.source_bytes);
-  if (queue_ != nullptr) transport_.list(*this);
+  if (rail >= connections_.size() || !connections_[rail].has_marks()) return;
+  connections_[rail].complete([&](const Write& write) { end_write(write); });
+  if (queue_ != nullptr || !again_.empty()) transport_.list(*this);
 }
 
 void VerbsPort::receive(size_t rail) {
-  if (rail >= connections_.size()) return;
+  if (rail >= connections_.size() || is_dead(rail)) return;
   if (const int error = connections_[rail].receive(); error != 0)
-    lose(fmt::format("{} takes no more receives: {}", connections_[rail].rail().info().name,
-                     std::strerror(error)));
+    lose_rail(rail, fmt::format("{} takes no more receives: {}", connections_[rail].rail().info().name,
+                                std::strerror(error)));
 }
 
 void VerbsPort::take_record(uint64_t number) {
@@ -324,7 +353,7 @@ void VerbsPort::acknowledge(uint64_t records) {
 bool VerbsPort::drained() {
   if (broken_) return true;
   push();
-  return broken_ || (queue_ == nullptr && grant_ == granted_);
+  return broken_ || (queue_ == nullptr && grant_ == granted_ && again_.empty() && knows_losses());
 }
 
 void VerbsPort::hear_acknowledgement(uint32_t records) {
@@ -335,15 +364,16 @@ void VerbsPort::hear_acknowledgement(uint32_t records) {
 bool VerbsPort::settle() {
   bool all = true;
   for (Connection& connection : connections_) {
-    if (broken_ || connection.is_idle()) continue;
+    if (broken_ || connection.has_given_up() || connection.is_idle()) continue;
     all = false;
     if (connection.stage_report()) push_out(connection);
   }
   return all;
 }
 
-void VerbsPort::give_back(const Mark& mark) {
-  for (size_t i = 0; i < mark.chunk_count; ++i) transport_.give_chunk(mark.chunks[i]);
+void VerbsPort::end_write(const Write& write) {
+  if (write.chunk != MailMemory::kNoChunk) transport_.give_chunk(write.chunk);
+  end(write.source_bytes);
 }
 
 void VerbsPort::lose(const std::string& why) {
@@ -358,9 +388,11 @@ void VerbsPort::lose(const std::string& why) {
 void VerbsPort::break_off() {
   broken_ = true;
   for (Connection& connection : connections_) {
-    connection.reset();
-    while (connection.has_marks()) give_back(connection.complete());
+    connection.give_up();
+    connection.abandon([&](const Write& write) { end_write(write); });
   }
+  for (const Write& write : again_) end_write(write);
+  again_.clear();
   while (queue_ != nullptr) {
     Shipment& dropped = *queue_;
     queue_ = dropped.next;
@@ -391,6 +423,92 @@ PortStatistics VerbsPort::statistics() const {
   return all;
 }
 
+// ---- rails that fail
+
+void VerbsPort::lose_rail(size_t rail, const std::string& why) {
+  if (broken_ || rail >= rails_ || is_dead(rail)) return;
+  if (transport_.has_left(peer_)) {
+    break_off();
+    return;
+  }
+  if (why_dead_.empty()) why_dead_ = why;
+  if (unsettled_ == 0) lost_at_ns_ = now_ns();
+  dead_ |= 1U << rail;
+  unsettled_ |= 1U << rail;
+  connections_[rail].give_up();
+  transport_.suspect(*this);
+}
+
+bool VerbsPort::is_fenced() const {
+  for (size_t rail = 0; rail < rails_; ++rail) {
+    if ((unsettled_ >> rail & 1) != 0 && !connections_[rail].is_fenced()) return false;
+  }
+  return true;
+}
+
+bool VerbsPort::settle_losses() {
+  constexpr uint64_t kMostNs = 200'000'000;  // a card that takes longer will not do it
+  if (broken_ || unsettled_ == 0) return true;
+  if (dead_ == (1U << rails_) - 1) {
+    lose(why_dead_);
+    return true;
+  }
+  for (size_t rail = 0; rail < rails_; ++rail) {
+    if ((unsettled_ >> rail & 1) != 0) transport_.drain(rail);
+  }
+  if (broken_) return true;
+  if (!is_fenced() && now_ns() - lost_at_ns_ < kMostNs) return false;
+  unsettled_ = 0;
+  log(Level::warn, "rank {}: {} is reached by {} from now on: {}", transport_.settings().rank,
+      transport_.name_of(peer_), route(), why_dead_);
+  greeted_since_ns_ = 0;
+  transport_.list_greeting(*this);
+  hear_losses();
+  if (!broken_ && std::exchange(owes_answer_, false)) send_greeting(Greeting::kReady);
+  return true;
+}
+
+/// What the peer said last of rails, and of what came by them. What it has given up, this rank gives up too.
+void VerbsPort::hear_losses() {
+  for (size_t rail = 0; rail < rails_; ++rail) {
+    if ((heard_.dead >> rail & 1) != 0)
+      lose_rail(rail, fmt::format("{} was given up by the peer", connections_[rail].rail().info().name));
+  }
+  if (unsettled_ != 0) return;
+  acknowledge(heard_.applied);
+  for (size_t rail = 0; rail < rails_ && !broken_; ++rail) {
+    const uint32_t bit = 1U << rail;
+    if ((heard_.dead & bit) == 0 || (peers_dead_ & bit) != 0) continue;
+    peers_dead_ |= bit;
+    do_again(rail, heard_.applied, heard_.early);
+  }
+}
+
+void VerbsPort::do_again(size_t rail, uint64_t applied, uint64_t early) {
+  const auto has_come = [&](const Write& write) {
+    if (write.record == Write::kNoRecord || write.record < std::max(applied, credited_)) return true;
+    const uint64_t after = write.record - applied;
+    return after < 64 && (early >> after & 1) != 0;
+  };
+  connections_[rail].abandon([&](const Write& write) {
+    if (has_come(write)) {
+      end_write(write);
+    } else {
+      again_.push_back(write);
+    }
+  });
+  // What is posted in part goes on behind the writes that it has already.
+  if (queue_ != nullptr && queue_->rail == static_cast<int>(rail)) queue_->rail = again_rail_ = first_alive();
+  transport_.list(*this);
+}
+
+/// How long a rail may take to be found dead, twice, and something.
+uint64_t VerbsPort::patience_ns() const {
+  constexpr uint64_t kLeast = 1'000'000'000;
+  const VerbsTuning& tuning = transport_.settings().tuning;
+  return kLeast + 2 * static_cast<uint64_t>(tuning.retries + 1) * (uint64_t{4096} << tuning.timeout);
+}
+
 // ---- getting to know the peer
 
 void VerbsPort::make_connections() {
@@ -404,13 +522,20 @@ void VerbsPort::make_connections() {
 }
 
 bool VerbsPort::greet(uint64_t now) {
-  if (broken_ || peer_ready_) return false;
+  if (broken_ || (peer_ready_ && knows_losses())) {
+    greeted_since_ns_ = 0;
+    return false;
+  }
   if (greeted_since_ns_ == 0) {
     greeted_since_ns_ = now;
     greeting_pause_ns_ = kFirstGreetingPauseNs;
     next_greeting_ns_ = now;
   }
   if (now < next_greeting_ns_) return true;
+  if (dead_ != 0 && now - greeted_since_ns_ > patience_ns()) {
+    lose(why_dead_ + "; and it does not answer by other rails");
+    return false;
+  }
   if (now - greeted_since_ns_ > transport_.settings().connect_ns) {
     const RailInfo& rail = transport_.rails().front()->info();
     lose(fmt::format("no answer to greetings for {:.3g} s, from {} ({}) to {}",
@@ -435,7 +560,10 @@ void VerbsPort::send_greeting(uint32_t flags) {
   Greeting greeting = {.source = static_cast<uint32_t>(transport_.settings().rank),
                        .key = address_.key,
                        .flags = flags,
-                       .rails = static_cast<uint32_t>(rails_)};
+                       .rails = static_cast<uint32_t>(rails_),
+                       .dead = dead_,
+                       .applied = transport_.receiver(peer_).applied(),
+                       .early = transport_.receiver(peer_).early()};
   for (size_t i = 0; i < rails_; ++i) {
     greeting.queue_pairs[i] = connections_[i].number();
     greeting.first[i] = connections_[i].first();
@@ -457,14 +585,24 @@ void VerbsPort::hear(const Greeting& greeting) {
     peer_ready_ = true;
     transport_.list(*this);
   }
-  if ((greeting.flags & Greeting::kAsk) != 0)
+  if (greeting.dead != 0) {
+    heard_ = greeting;
+    hear_losses();
+  }
+  if (broken_ || (greeting.flags & Greeting::kAsk) == 0) return;
+  if (unsettled_ != 0) {
+    owes_answer_ = true;
+  } else {
     send_greeting(Greeting::kReady | (peer_ready_ ? 0 : Greeting::kAsk));
+  }
 }
 
 std::string VerbsPort::route() const {
   std::string text;
-  for (size_t i = 0; i < connections_.size(); ++i)
+  for (size_t i = 0; i < connections_.size(); ++i) {
     text += (i == 0 ? "" : "+") + connections_[i].rail().info().name;
+    if (is_dead(i)) text += " (dead)";
+  }
   return text;
 }
 

@@ -120,13 +120,10 @@ Port& VerbsTransport::open(int peer, const std::string& address, Inbox& inbox) {
   }
 }
 
-std::optional<uint32_t> VerbsTransport::key_of(const Rail& rail, const std::byte* source,
-                                               size_t bytes) const {
+bool VerbsTransport::is_registered(const std::byte* source, size_t bytes) const {
   const auto begin = reinterpret_cast<uintptr_t>(settings_.slots);
   const auto at = reinterpret_cast<uintptr_t>(source);
-  if (at < begin || at - begin > settings_.slots_bytes || bytes > settings_.slots_bytes - (at - begin))
-    return std::nullopt;
-  return rail.slots_key();
+  return at >= begin && at - begin <= settings_.slots_bytes && bytes <= settings_.slots_bytes - (at - begin);
 }
 
 bool VerbsTransport::has_left(int peer) const {
@@ -152,6 +149,7 @@ void VerbsTransport::advance() {
     hear_greetings(*rails_[r]);
   }
   armed_ = false;
+  if (!suspects_.empty()) settle_suspects();
   if (!greeting_.empty()) greet();
   if (!listed_.empty()) push_listed();
 }
@@ -171,13 +169,10 @@ void VerbsTransport::take(size_t rail, const ibv_wc& completion) {
   const auto& port = ports_[peer_index];
   if (port == nullptr || port->is_broken()) return;
   if (completion.status != IBV_WC_SUCCESS) {
+    if (received) port->note_fence(rail);
     // What was posted behind a write that failed says nothing of its own.
     if (completion.status == IBV_WC_WR_FLUSH_ERR) return;
-    if (has_left(peer)) {
-      port->break_off();
-    } else {
-      fail(peer, fmt::format("{}: {}", rails_[rail]->info().name, status_text(completion.status)));
-    }
+    port->lose_rail(rail, fmt::format("{}: {}", rails_[rail]->info().name, status_text(completion.status)));
     return;
   }
   if (!received) {
@@ -190,6 +185,29 @@ void VerbsTransport::take(size_t rail, const ibv_wc& completion) {
   }
   port->receive(rail);
   take_immediate(*port, ntohl(completion.imm_data));
+}
+
+void VerbsTransport::drain(size_t rail) {
+  while (poll(rail) != 0) {
+  }
+}
+
+void VerbsTransport::suspect(VerbsPort& port) {
+  if (port.is_suspect) return;
+  port.is_suspect = true;
+  suspects_.push_back(&port);
+}
+
+void VerbsTransport::settle_suspects() {
+  // To settle one may bring another.
+  std::vector<VerbsPort*> waiting;
+  for (size_t i = 0; i < suspects_.size(); ++i) {
+    VerbsPort& port = *suspects_[i];
+    port.is_suspect = false;
+    if (!port.settle_losses()) waiting.push_back(&port);
+  }
+  suspects_.clear();
+  for (VerbsPort* port : waiting) suspect(*port);
 }
 
 void VerbsTransport::take_immediate(VerbsPort& port, uint32_t immediate) {
@@ -235,7 +253,7 @@ void VerbsTransport::push_listed() {
 }
 
 bool VerbsTransport::arm() {
-  if (!listed_.empty() || !greeting_.empty()) return false;
+  if (!listed_.empty() || !greeting_.empty() || !suspects_.empty()) return false;
   if (!std::ranges::all_of(rails_, [](const auto& rail) { return rail->arm(); })) return false;
   armed_ = true;
   // What came before the request makes no event.
@@ -244,7 +262,7 @@ bool VerbsTransport::arm() {
     there += poll(r);
     hear_greetings(*rails_[r]);
   }
-  return there == 0 && listed_.empty() && greeting_.empty();
+  return there == 0 && listed_.empty() && greeting_.empty() && suspects_.empty();
 }
 
 void VerbsTransport::list(VerbsPort& port) {

@@ -11,6 +11,14 @@
 // A put is remembered until the signal that follows it, or the next advance(), takes it along. A grant waits in the same way for a record that
 // carries it.
 //
+// Failover. A rail on which a write fails is *dead* for this pair of ranks, for good. Whoever finds that takes its queue pair out of service, waits until a
+// posted receive has come back unused, behind which nothing comes any more, and tells the peer in a greeting: which rails are dead, how many of the peer's records it has applied,
+// and which later ones have come. The peer does the same, and answers likewise. Who has heard that a rail is dead on the other side
+// does again, on a rail that lives, those writes of the dead one that are not complete and whose record is not among those that have come. From
+// the moment in which the other side counted, nothing arrives by the dead rail any more, so none of these records can have been applied,
+// and nobody uses the slots that they are about; and a record that has come is not written again. When no rail is left, or the peer does
+// not answer, it is lost.
+//
 // The receiver says in each of its own records how many of the peer's it has applied. Where it has applied half of kRecords without sending any,
 // it sends an *acknowledgement*: a write of no bytes, whose immediate is that number. It needs no credit: between two of them
 // the peer must have used half of its credit, so there are never more than two on their way.
@@ -21,6 +29,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -101,6 +110,13 @@ class VerbsPort final : public Port {
   void hear_acknowledgement(uint32_t records);
   void complete(size_t rail);
   void receive(size_t rail);
+  /// A write failed, for the reason that `why` tells.
+  void lose_rail(size_t rail, const std::string& why);
+  /// A receive of that rail came back unused.
+  void note_fence(size_t rail) { connections_[rail].note_fence(); }
+  /// The rest of that. False while it has to wait.
+  bool settle_losses();
+  bool is_suspect = false;  // in the transport's list of ports whose losses are to be settled
 
   void leave();
   /// True once everything posted has arrived; sees to it that this is reported.
@@ -116,13 +132,22 @@ class VerbsPort final : public Port {
   void embed(Shipment& shipment);
   void push_shipments();
   bool post(Shipment& shipment);
+  bool post_again();
   bool post_puts(Shipment& shipment, Connection& connection);
   uint32_t stage_piece(Shipment::Put& put, Shipment& shipment, Connection& connection);
   bool post_record(Shipment& shipment, Connection& connection);
   bool push_out(Connection& connection);
   void acknowledge(uint64_t records);
-  void give_back(const Mark& mark);
+  bool make_room(Connection& connection);
   int choose_rail(const Shipment& shipment) const;
+  int first_alive() const;
+  bool is_dead(size_t rail) const { return (dead_ >> rail & 1) != 0; }
+  bool knows_losses() const { return unsettled_ == 0 && dead_ == peers_dead_; }
+  bool is_fenced() const;
+  void hear_losses();
+  void do_again(size_t rail, uint64_t applied, uint64_t early);
+  void end_write(const Write& write);
+  uint64_t patience_ns() const;
   void tell();
   void begin(size_t bytes);
   void end(size_t bytes);
@@ -136,10 +161,20 @@ class VerbsPort final : public Port {
   std::vector<PathHandle> paths_;        // of greetings
   bool connected_ = false;               // own queue pairs
   bool peer_ready_ = false;
-  uint64_t greeted_since_ns_ = 0;  // 0: not waiting
+  uint64_t greeted_since_ns_ = 0;  // 0: waits for no answer
   uint64_t next_greeting_ns_ = 0;
   uint64_t greeting_pause_ns_ = 0;
   bool broken_ = false;
+
+  uint32_t dead_ = 0;        // rails, as bits
+  uint32_t unsettled_ = 0;   // of these, something may still come by their queue pairs
+  uint64_t lost_at_ns_ = 0;  // when the first of those was given up
+  Greeting heard_;           // the peer's latest that told of dead rails
+  bool owes_answer_ = false;
+  uint32_t peers_dead_ = 0;  // of these, the peer has said so too
+  std::string why_dead_;     // the first
+  std::deque<Write> again_;  // to be done again, before anything else
+  int again_rail_ = -1;
 
   Shipment* queue_ = nullptr;
   Shipment* queue_end_ = nullptr;  // maybe not closed yet
@@ -179,15 +214,20 @@ class VerbsTransport final : public PortTransport {
   ShipmentPool& shipments() { return shipments_; }
   PortReceiver& receiver(int peer) { return *receivers_[static_cast<size_t>(peer)]; }
   uint64_t key() const { return key_; }
-  /// The rail's key for memory that it may read; nothing for other memory.
-  std::optional<uint32_t> key_of(const Rail& rail, const std::byte* source, size_t bytes) const;
+  /// True for memory that all rails may read.
+  bool is_registered(const std::byte* source, size_t bytes) const;
   /// Has push() called for `port` by the next advance().
   void list(VerbsPort& port);
   /// Has push() called when a chunk has come free.
   void list_starved(VerbsPort& port) { starved_.push_back(&port); }
   void give_chunk(int chunk);
+  /// Takes what has completed on a rail, until there is nothing more.
+  void drain(size_t rail);
+  /// Has settle_losses() called until it says that it is done.
+  void suspect(VerbsPort& port);
   /// Has greet() called for it, until it says that nothing is to wait for.
   void list_greeting(VerbsPort& port);
+  std::string name_of(int peer) const;
   /// `peer` cannot be reached any more; what follows "rank 3: " in the text.
   void fail(int peer, const std::string& why) noexcept;
 
@@ -197,8 +237,8 @@ class VerbsTransport final : public PortTransport {
   void take_immediate(VerbsPort& port, uint32_t immediate);
   void hear_greetings(Rail& rail);
   void greet();
+  void settle_suspects();
   void push_listed();
-  std::string name_of(int peer) const;
 
   const VerbsSettings settings_;
   const uint64_t key_;
@@ -210,6 +250,7 @@ class VerbsTransport final : public PortTransport {
   std::vector<VerbsPort*> listed_;
   std::vector<VerbsPort*> greeting_;
   std::vector<VerbsPort*> starved_;
+  std::vector<VerbsPort*> suspects_;
   std::vector<bool> failed_;  // by rank
   Failure failure_;
   Descriptor events_;  // of all rails
