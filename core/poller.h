@@ -7,7 +7,7 @@ namespace tutti {
 class Poller {
  public:
   virtual ~Poller() = default;
-  /// Moves the transport on without blocking; called by the rank's own thread only.
+  /// Moves the transport on without blocking; called by one thread at a time: the rank's own, but for PortTransport::look_after().
   virtual void advance() = 0;
   /// Readable when advance() has work to do, once arm() has said so; waited for while the rank sleeps.
   virtual int descriptor() const = 0;

@@ -66,7 +66,7 @@ class Port {
   /// True once the sources of all puts so far may be reused.
   virtual bool flushed() const = 0;
 
-  /// True once all that was posted reaches the peer without this rank being advanced again.
+  /// True once all that was posted reaches the peer without this rank being advanced again, unless something fails (look_after()).
   virtual bool drained() = 0;
 
   virtual PortStatistics statistics() const = 0;
@@ -100,6 +100,10 @@ class PortTransport : public Poller {
   /// Says goodbye, and waits up to `patience_ns` until all peers have done so too. A peer to which this rank's end closes earlier may lose
   /// what it has not read yet. Nothing may be posted afterwards.
   virtual void close(uint64_t patience_ns) = 0;
+
+  /// A transport that repairs what fails may need this rank again for what is drained(). Instead of advance(), now and then while the rank is in
+  /// no call. When it wants to be called next, in ns from now; UINT64_MAX: never.
+  virtual uint64_t look_after() { return UINT64_MAX; }
 
   /// How `peer` is reached, for people: "tcp/eth0". Empty before anything was sent.
   virtual std::string route(int peer) const = 0;

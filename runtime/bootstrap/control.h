@@ -45,6 +45,8 @@ struct RankStatus {
 struct ControlEvents {
   std::function<void(Result, int rank, const std::string& text)> failed;  // the first error of another rank
   std::function<RankStatus()> status;
+  /// Called from time to time. Returns after how many ns it wants to be called again; UINT64_MAX: never.
+  std::function<uint64_t()> look_after;
 
   // Statistics between nodes; where all of them are empty, the tree keeps no clock.
   std::vector<int> nodes;  // by rank: ranks of one node share a counter

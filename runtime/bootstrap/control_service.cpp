@@ -44,6 +44,7 @@ ControlService::ControlService(int rank, int size, std::vector<Link> links, Cont
   for (Link& link : links) peers_.push_back({std::move(link), now});
   next_beat_ns_ = now + kHeartbeatNs;
   if (events_.stamps) next_stamps_ns_ = now;
+  if (events_.look_after) next_look_ns_ = now;
 }
 
 void ControlService::start(const std::shared_ptr<ControlService>& service) {
@@ -150,6 +151,7 @@ void ControlService::run() {
     if (now_ns() >= next_beat_ns_) beat();
     if (keeps_clock() && now_ns() >= clock_.next_ns()) ask_parent(clock_.begin(now_ns()));
     if (now_ns() >= next_stamps_ns_) tell_stamps();
+    if (now_ns() >= next_look_ns_) look_after();
     count_bytes();
   }
   std::vector<Link> links;
@@ -161,7 +163,7 @@ void ControlService::wait() {
   std::vector<pollfd> entries = {{wake_.get(), POLLIN, 0}};
   for (const Peer& peer : peers_) entries.push_back({peer.link.fd(), peer.link.events(), 0});
   const uint64_t now = now_ns();
-  uint64_t next = std::min(next_beat_ns_, next_stamps_ns_);
+  uint64_t next = std::min({next_beat_ns_, next_stamps_ns_, next_look_ns_});
   if (keeps_clock()) next = std::min(next, clock_.next_ns());
   const uint64_t pause = next > now ? next - now : 0;
   if (poll(entries.data(), entries.size(), static_cast<int>(pause / 1'000'000 + 1)) <= 0) return;
@@ -188,7 +190,7 @@ void ControlService::serve_commands() {
   if (commands.stamps) ask_children_for_stamps();
   if (!commands.close || closing_) return;
   if (events_.stamps) tell_stamps();
-  next_stamps_ns_ = UINT64_MAX;
+  next_stamps_ns_ = next_look_ns_ = UINT64_MAX;
   closing_ = true;
   const std::vector<int> nodes = std::move(events_.nodes);  // children still want to know the time
   events_ = {};
@@ -440,6 +442,11 @@ void ControlService::beat() {
     }
     peer.complained = silent;
   }
+}
+
+void ControlService::look_after() {
+  const uint64_t pause = events_.look_after();
+  next_look_ns_ = pause == UINT64_MAX ? UINT64_MAX : now_ns() + pause;
 }
 
 bool ControlService::may_leave() {

@@ -99,6 +99,7 @@ class ControlService {
   void flood(int except, FrameType type, int rank, const std::string& payload);
   void remove_ended();
   void beat();
+  void look_after();
   bool may_leave();
   void count_bytes();
   std::string name(int rank) const;
@@ -122,6 +123,7 @@ class ControlService {
   uint64_t next_beat_ns_ = 0;
   ControlClock clock_;
   uint64_t next_stamps_ns_ = UINT64_MAX;
+  uint64_t next_look_ns_ = UINT64_MAX;
   uint64_t alone_since_ns_ = 0;  // since when all neighbours are gone; 0: they are not
   bool error_passed_on_ = false;
   bool failed_called_ = false;

@@ -3,7 +3,8 @@
 // Life of an operation: begin() checks the call, gives it an epoch, a signature and a place in scratch, and queues it. The
 // operation at the head of the queue runs in the interpreter whenever somebody waits or tests. finish() waits for one
 // and, through the wait loop, for everything queued before it. So progress is made on the caller's own thread. (Where there are
-// several nodes the control tree has a thread, which sleeps but for errors, surveys and a heartbeat.)
+// several nodes the control tree has a thread, which sleeps but for errors, surveys and a heartbeat, and looks after transports that mend
+// what fails: a rank that has done its part of an operation, and computes or waits in another communicator, may be needed again.)
 //
 // Errors. What begin() refuses leaves the communicator as it was. Anything later poisons it: the text goes to all ranks
 // through the abort token and the control tree, every queued operation ends with it, and every later call returns it.
@@ -20,6 +21,7 @@
 
 #include "collectives/executors/host/interpreter.h"
 #include "core/wait_loop.h"
+#include "runtime/communicator/custody.h"
 #include "runtime/communicator/device_path.h"
 #include "runtime/communicator/settings.h"
 #include "runtime/communicator/signature.h"
@@ -119,6 +121,9 @@ class Communicator {
   CachedPlan& cached_plan(const Call& call, plan::Algorithm algorithm);
   CachedPlan& plan_for(const Call& call);
   void serve_control();
+  uint64_t look_after();
+  /// Null where there are no transports.
+  Custody* custody() const { return world_->networks ? &custody_ : nullptr; }
   RankStatus status() const;
   void bind_operation(const Call& call, const void* send, void* recv, host::Operation& operation);
   void progress();
@@ -136,6 +141,8 @@ class Communicator {
   void find_mismatch();
   void find_lost_peer();
   bool find_broken_port();
+  const PortTransport::Failure* broken_port() const;
+  std::string broken_text(const PortTransport::Failure& failure) const;
   bool has_waited_for_news();
   void count_waiting(uint64_t waited_ticks);
   std::string lost_text(int peer) const;
@@ -164,6 +171,7 @@ class Communicator {
   Settings settings_;
   host::Endpoint endpoint_;
   std::vector<Poller*> pollers_;
+  mutable Custody custody_;  // of these, and of the networks
   const reduce::Kernels& kernels_;
   host::Interpreter interpreter_;
   Sleeper sleeper_;

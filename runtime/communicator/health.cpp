@@ -168,17 +168,23 @@ bool Communicator::has_waited_for_news() {
 }
 
 /// A connection that broke, and nobody knows why.
+const PortTransport::Failure* Communicator::broken_port() const {
+  const PortTransport::Failure* failure = world_->networks ? world_->networks->failure() : nullptr;
+  return failure == nullptr || has_closed(failure->rank) || has_ended(failure->rank) ? nullptr : failure;
+}
+
+std::string Communicator::broken_text(const PortTransport::Failure& failure) const {
+  return fmt::format("the connection from {} to {} is broken: {}", rank_text(rank()), rank_text(failure.rank),
+                     failure.text);
+}
+
 bool Communicator::find_broken_port() {
-  if (!world_->networks) return false;
-  const PortTransport::Failure* found = world_->networks->failure();
-  if (found == nullptr) return false;
-  const PortTransport::Failure& failure = *found;
+  const PortTransport::Failure* failure = broken_port();
+  if (failure == nullptr) return false;
   const std::vector<int>& awaited = interpreter_.awaited();
-  if (std::find(awaited.begin(), awaited.end(), failure.rank) == awaited.end()) return false;
-  if (has_closed(failure.rank) || has_ended(failure.rank)) return false;
+  if (std::find(awaited.begin(), awaited.end(), failure->rank) == awaited.end()) return false;
   if (!has_waited_for_news()) return true;
-  poison(Result::peer_lost, fmt::format("the connection to {} is broken: {}; {}", rank_text(failure.rank),
-                                        failure.text, position_text()));
+  poison(Result::peer_lost, broken_text(*failure) + "; " + position_text());
   return true;
 }
 
@@ -325,6 +331,7 @@ void Communicator::abort() {
 
 Result Communicator::query() {
   if (const Result failed = look_for_device_failure(); failed != Result::success) return failed;
+  const ScopedCustody taken(custody());
   // Nobody waits for operations on a device, so nobody else would notice.
   for (int peer = 0; device_ && peer < size(); ++peer) {
     if (peer != rank() && has_ended(peer)) return poison(Result::peer_lost, lost_text(peer));
@@ -342,8 +349,26 @@ void Communicator::serve_control() {
     if (endpoint_.sleepers->sleeping(world_->place())) Sleeper::wake(endpoint_.self().wake_descriptor);
   };
   events.status = [this] { return status(); };
+  if (world_->networks) events.look_after = [this] { return look_after(); };
   serve_job_statistics(job_statistics_, *world_, events);
   world_->control->serve(std::move(events), world_->placement.rank_names());
+}
+
+/// A rank in a call looks after itself.
+uint64_t Communicator::look_after() {
+  constexpr uint64_t kLaterNs = 200'000'000;
+  if (abort_.raised()) return UINT64_MAX;
+  if (!custody_.try_take()) return kLaterNs;
+  const uint64_t next = world_->networks->look_after();
+  std::string broken;
+  const PortTransport::Failure* failure = broken_port();
+  if (failure != nullptr && world_->control->state(failure->rank) == PeerState::alive &&
+      has_waited_for_news())
+    broken = broken_text(*failure);
+  custody_.release();
+  // Others may wait for what this rank has done and cannot deliver.
+  if (!broken.empty()) spread(Result::peer_lost, broken);
+  return next;
 }
 
 /// From what this rank shows to its node: asked on the control thread while the rank may be anywhere.

@@ -199,6 +199,14 @@ void Networks::close(uint64_t patience_ns) {
   }
 }
 
+uint64_t Networks::look_after() {
+  uint64_t next = UINT64_MAX;
+  for (PortTransport* transport : {verbs_.get(), ucx_.get()}) {
+    if (transport != nullptr) next = std::min(next, transport->look_after());
+  }
+  return next;
+}
+
 std::string Networks::route(int peer) const {
   const std::string route = transport_to(peer).route(peer);
   return fmt::format("{}{}{}", transport_to(peer).name(), route.empty() ? "" : " ", route);

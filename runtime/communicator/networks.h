@@ -41,6 +41,8 @@ class Networks {
   /// The first peer that cannot be reached any more; null: all can be.
   const PortTransport::Failure* failure() const;
   void close(uint64_t patience_ns);
+  /// PortTransport::look_after() of all.
+  uint64_t look_after();
 
   /// How `peer` is reached, for people: "verbs mlx5_0+mlx5_1".
   std::string route(int peer) const;

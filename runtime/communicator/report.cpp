@@ -33,6 +33,7 @@ std::string Communicator::slowest_text() const {
 }
 
 std::string Communicator::describe() const {
+  const ScopedCustody taken(custody());
   std::string text =
       fmt::format("{} of {}{}", rank_text(rank()), world_->placement.summary(), slowest_text());
   if (device_) text += "\n  " + device_->describe();

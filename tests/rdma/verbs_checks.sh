@@ -63,22 +63,26 @@ await() {
 
 is_active() { [[ $(<"/sys/class/infiniband/$1/ports/1/state") == *ACTIVE* ]]; }
 
-# pull NAME LINK...: these links are pulled in the middle of large all-reduces, every result of which is verified.
+# pull NAME "LINK..." PACKETS PROGRAM OPTION...: one rank on each node; these links are pulled when rxe1 has sent so many packets.
 pull() {
-  local name=$1 status=0 job link
+  local name=$1 packets=$3 status=0 job link links
+  read -ra links <<<"$2"
   TUTTI_LOG=info TUTTI_IB_TIMEOUT=14 TUTTI_IB_RETRY_COUNT=3 rdma_vm_run --id "$bin/tutti-info" -- \
-    timeout 100 "$bin/allreduce_bench" -b 1M -e 1M -n 20 -w 2 -c 100 >"$RDMA_VM_JOB/$name" 2>&1 &
+    timeout 100 "$bin/$4" "${@:5}" >"$RDMA_VM_JOB/$name" 2>&1 &
   job=$!
-  await 60 has_sent rxe1 $(($(sent rxe1) + 1000))
-  for link in "${@:2}"; do rdma_vm_link "$link" down; done
+  await 60 has_sent rxe1 $(($(sent rxe1) + packets))
+  for link in "${links[@]}"; do rdma_vm_link "$link" down; done
   wait "$job" || status=$?
   check "$name" "$status"
-  for link in "${@:2}"; do rdma_vm_link "$link" up; done
+  for link in "${links[@]}"; do rdma_vm_link "$link" up; done
   for link in 0 1 2 3; do await 10 is_active "rxe$link"; done
 }
 
-failover() { pull one_rail 0.1; }
-all_rails() { pull all_rails 0.0 0.1; }
+# In the middle of large all-reduces, every result of which is verified.
+large=(1000 allreduce_bench -b 1M -e 1M -n 20 -w 2 -c 100)
+failover() { pull one_rail 0.1 "${large[@]}"; }
+all_rails() { pull all_rails '0.0 0.1' "${large[@]}"; }
+two_communicators() { pull two_communicators 0.1 300 two_communicators 8; }
 
 # A node that has no device: verbs is refused where it is forced, and UCX used where it is not.
 mixed() {
@@ -95,7 +99,7 @@ mixed() {
   check mixed "$status"
 }
 
-(($# > 0)) || set -- info ports collectives disturbed failover all_rails mixed
+(($# > 0)) || set -- info ports collectives disturbed failover all_rails two_communicators mixed
 for part in "$@"; do
   $part
   check time "$part" "$(cut -d ' ' -f 1 /proc/uptime)"

@@ -87,10 +87,16 @@ class Verbs(unittest.TestCase):
         for rank, rails in ((0, "rxe2+rxe3"), (1, "rxe0+rxe1")):
             self.assertRegex(self.written("one_rail"), rf"rank {1 - rank}: rank {rank} \(node node{rank}\) is reached by .* \(dead\) from now on")
 
+    def test_a_rank_is_looked_after_while_it_waits_in_another_communicator(self):
+        self.assertEqual(self.said("two_communicators"), [0], self.written("two_communicators"))
+        self.assertRegex(self.written("two_communicators"), r"\(dead\) from now on")
+        rounds = re.search(r"(\d+) rounds", self.written("two_communicators"))
+        self.assertGreater(int(rounds.group(1)), 20)
+
     def test_without_rails_the_peer_is_named_everywhere(self):
         self.assertNotEqual(self.said("all_rails"), [0])
         for rank in (0, 1):
-            self.assertRegex(self.written("all_rails"), rf"the connection to rank {rank} \(node node{rank}\) is broken: .*IBV_WC_RETRY_EXC_ERR")
+            self.assertRegex(self.written("all_rails"), r"the connection from rank [01] \(node node[01]\) to rank [01] \(node node[01]\) is broken: .*IBV_WC_RETRY_EXC_ERR")
 
     def test_a_node_without_devices(self):
         self.assertNotEqual(self.said("forced"), [0])

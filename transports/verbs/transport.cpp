@@ -252,6 +252,16 @@ void VerbsTransport::push_listed() {
   listed_.erase(listed_.begin(), listed_.begin() + static_cast<ptrdiff_t>(count));
 }
 
+uint64_t VerbsTransport::look_after() {
+  // What fails takes longer than the first to be found, and is mended in steps of the second.
+  constexpr uint64_t kNowAndThenNs = 200'000'000;
+  constexpr uint64_t kSoonNs = 2'000'000;
+  
+  advance();
+  const bool is_busy = !suspects_.empty() || !greeting_.empty() || !listed_.empty();
+  return is_busy ? kSoonNs : kNowAndThenNs;
+}
+
 bool VerbsTransport::arm() {
   if (!listed_.empty() || !greeting_.empty() || !suspects_.empty()) return false;
   if (!std::ranges::all_of(rails_, [](const auto& rail) { return rail->arm(); })) return false;

@@ -203,6 +203,7 @@ class VerbsTransport final : public PortTransport {
   const Failure& failure() const override { return failure_; }
   bool has_left(int peer) const override;
   void close(uint64_t patience_ns) override;
+  uint64_t look_after() override;
   std::string route(int peer) const override;
   void advance() override;
   int descriptor() const override { return events_.get(); }
