@@ -63,26 +63,29 @@ await() {
 
 is_active() { [[ $(<"/sys/class/infiniband/$1/ports/1/state") == *ACTIVE* ]]; }
 
-# pull NAME "LINK..." PACKETS PROGRAM OPTION...: one rank on each node; these links are pulled when rxe1 has sent so many packets.
-pull() {
-  local name=$1 packets=$3 status=0 job link links
-  read -ra links <<<"$2"
+# disturb NAME PACKETS "HOW..." "BACK..." PROGRAM OPTION...: one rank on each node; the commands HOW are run when rxe1 has sent so many packets, and BACK at the end.
+disturb() {
+  local name=$1 packets=$2 status=0 job link
   TUTTI_LOG=info TUTTI_IB_TIMEOUT=14 TUTTI_IB_RETRY_COUNT=3 rdma_vm_run --id "$bin/tutti-info" -- \
-    timeout 100 "$bin/$4" "${@:5}" >"$RDMA_VM_JOB/$name" 2>&1 &
+    timeout 100 "$bin/$5" "${@:6}" >"$RDMA_VM_JOB/$name" 2>&1 &
   job=$!
   await 60 has_sent rxe1 $(($(sent rxe1) + packets))
-  for link in "${links[@]}"; do rdma_vm_link "$link" down; done
+  eval "$3"
   wait "$job" || status=$?
   check "$name" "$status"
-  for link in "${links[@]}"; do rdma_vm_link "$link" up; done
+  eval "$4"
   for link in 0 1 2 3; do await 10 is_active "rxe$link"; done
 }
 
 # In the middle of large all-reduces, every result of which is verified.
-large=(1000 allreduce_bench -b 1M -e 1M -n 20 -w 2 -c 100)
-failover() { pull one_rail 0.1 "${large[@]}"; }
-all_rails() { pull all_rails '0.0 0.1' "${large[@]}"; }
-two_communicators() { pull two_communicators 0.1 300 two_communicators 8; }
+large=(allreduce_bench -b 1M -e 1M -n 20 -w 2 -c 100)
+pulled() { printf 'rdma_vm_link %s down; ' "$@"; }
+mended() { printf 'rdma_vm_link %s up; ' "$@"; }
+failover() { disturb one_rail 1000 "$(pulled 0.1)" "$(mended 0.1)" "${large[@]}"; }
+all_rails() { disturb all_rails 1000 "$(pulled 0.0 0.1)" "$(mended 0.0 0.1)" "${large[@]}"; }
+two_communicators() { disturb two_communicators 300 "$(pulled 0.1)" "$(mended 0.1)" two_communicators 8; }
+# What was written by the rail arrives, seconds after it was given up.
+late() { disturb late 1000 'rdma_vm_netem 0.1 delay 3s' 'rdma_vm_netem 0.1 off' "${large[@]}"; }
 
 # A node that has no device: verbs is refused where it is forced, and UCX used where it is not.
 mixed() {
@@ -99,7 +102,7 @@ mixed() {
   check mixed "$status"
 }
 
-(($# > 0)) || set -- info ports collectives disturbed failover all_rails two_communicators mixed
+(($# > 0)) || set -- info ports collectives disturbed failover late all_rails two_communicators mixed
 for part in "$@"; do
   $part
   check time "$part" "$(cut -d ' ' -f 1 /proc/uptime)"

@@ -101,7 +101,8 @@ std::optional<Greeting> parse_greeting(std::span<const std::byte> bytes, uint64_
   if (bytes.size() != sizeof(Greeting)) return std::nullopt;
   std::memcpy(&greeting, bytes.data(), sizeof(Greeting));
   const bool good = greeting.magic == Greeting::kMagic && greeting.key == key && greeting.source < ranks &&
-                    greeting.rails >= 1 && greeting.rails <= kMostRails;
+                    greeting.rails >= 1 && greeting.rails <= kMostRails &&
+                    greeting.dead >> greeting.rails == 0;
   return good ? std::optional(greeting) : std::nullopt;
 }
 

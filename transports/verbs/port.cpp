@@ -238,7 +238,7 @@ bool VerbsPort::make_room(Connection& connection) {
 /// What a dead rail has not done. True once all of that is posted.
 bool VerbsPort::post_again() {
   while (!again_.empty()) {
-    if (again_rail_ < 0 || is_dead(static_cast<size_t>(again_rail_))) again_rail_ = first_alive();
+    if (is_dead(static_cast<size_t>(again_rail_))) return false;  // do_again() gives them another
     Connection& connection = connections_[static_cast<size_t>(again_rail_)];
     if (!make_room(connection)) return false;
     connection.stage(again_.front());
@@ -464,7 +464,6 @@ bool VerbsPort::settle_losses() {
   greeted_since_ns_ = 0;
   transport_.list_greeting(*this);
   hear_losses();
-  if (!broken_ && std::exchange(owes_answer_, false)) send_greeting(Greeting::kReady);
   return true;
 }
 
@@ -490,15 +489,19 @@ void VerbsPort::do_again(size_t rail, uint64_t applied, uint64_t early) {
     const uint64_t after = write.record - applied;
     return after < 64 && (early >> after & 1) != 0;
   };
+  // Before those that wait already: what follows them there may be the record that they belong to.
+  auto place = again_.begin();
   connections_[rail].abandon([&](const Write& write) {
     if (has_come(write)) {
       end_write(write);
     } else {
-      again_.push_back(write);
+      place = std::next(again_.insert(place, write));
     }
   });
+  const int dead = static_cast<int>(rail);
+  if (again_rail_ < 0 || again_rail_ == dead) again_rail_ = first_alive();
   // What is posted in part goes on behind the writes that it has already.
-  if (queue_ != nullptr && queue_->rail == static_cast<int>(rail)) queue_->rail = again_rail_ = first_alive();
+  if (queue_ != nullptr && queue_->rail == dead) queue_->rail = again_rail_;
   transport_.list(*this);
 }
 
@@ -555,13 +558,13 @@ bool VerbsPort::greet(uint64_t now) {
   return true;
 }
 
-/// By each rail in turn, should the first be down.
+/// By each rail, should one be down.
 void VerbsPort::send_greeting(uint32_t flags) {
   Greeting greeting = {.source = static_cast<uint32_t>(transport_.settings().rank),
                        .key = address_.key,
                        .flags = flags,
                        .rails = static_cast<uint32_t>(rails_),
-                       .dead = dead_,
+                       .dead = dead_ & ~unsettled_,  // of the others more may come than is counted here
                        .applied = transport_.receiver(peer_).applied(),
                        .early = transport_.receiver(peer_).early()};
   for (size_t i = 0; i < rails_; ++i) {
@@ -589,12 +592,8 @@ void VerbsPort::hear(const Greeting& greeting) {
     heard_ = greeting;
     hear_losses();
   }
-  if (broken_ || (greeting.flags & Greeting::kAsk) == 0) return;
-  if (unsettled_ != 0) {
-    owes_answer_ = true;
-  } else {
+  if (!broken_ && (greeting.flags & Greeting::kAsk) != 0)
     send_greeting(Greeting::kReady | (peer_ready_ ? 0 : Greeting::kAsk));
-  }
 }
 
 std::string VerbsPort::route() const {

@@ -256,7 +256,7 @@ uint64_t VerbsTransport::look_after() {
   // What fails takes longer than the first to be found, and is mended in steps of the second.
   constexpr uint64_t kNowAndThenNs = 200'000'000;
   constexpr uint64_t kSoonNs = 2'000'000;
-  
+
   advance();
   const bool is_busy = !suspects_.empty() || !greeting_.empty() || !listed_.empty();
   return is_busy ? kSoonNs : kNowAndThenNs;

@@ -170,11 +170,11 @@ class VerbsPort final : public Port {
   uint32_t unsettled_ = 0;   // of these, something may still come by their queue pairs
   uint64_t lost_at_ns_ = 0;  // when the first of those was given up
   Greeting heard_;           // the peer's latest that told of dead rails
-  bool owes_answer_ = false;
+
   uint32_t peers_dead_ = 0;  // of these, the peer has said so too
   std::string why_dead_;     // the first
-  std::deque<Write> again_;  // to be done again, before anything else
-  int again_rail_ = -1;
+  std::deque<Write> again_;  // to be done again, before anything else,
+  int again_rail_ = -1;      // by this rail, for the sake of their order; -1: nothing ever was
 
   Shipment* queue_ = nullptr;
   Shipment* queue_end_ = nullptr;  // maybe not closed yet
