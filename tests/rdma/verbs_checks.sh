@@ -84,8 +84,13 @@ mended() { printf 'rdma_vm_link %s up; ' "$@"; }
 failover() { disturb one_rail 1000 "$(pulled 0.1)" "$(mended 0.1)" "${large[@]}"; }
 all_rails() { disturb all_rails 1000 "$(pulled 0.0 0.1)" "$(mended 0.0 0.1)" "${large[@]}"; }
 two_communicators() { disturb two_communicators 300 "$(pulled 0.1)" "$(mended 0.1)" two_communicators 8; }
-# What was written by the rail arrives, seconds after it was given up.
-late() { disturb late 1000 'rdma_vm_netem 0.1 delay 3s' 'rdma_vm_netem 0.1 off' "${large[@]}"; }
+# What was written by a rail arrives seconds after it was given up.
+late() {
+  local status=0
+  VERBS_TEST_HOLD='rdma_vm_netem 0.1 delay 4s' timeout 60 "$bin/test_verbs" '[late]' >"$RDMA_VM_JOB/late" 2>&1 || status=$?
+  check late "$status"
+  rdma_vm_netem 0.1 off
+}
 
 # A node that has no device: verbs is refused where it is forced, and UCX used where it is not.
 mixed() {
