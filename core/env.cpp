@@ -257,7 +257,7 @@ constexpr std::array<VariableSpec, kVariables> kSpecs{{
      .type = VariableType::integer,
      .high = 7,
      .fallback = "6",
-     .help = "How often it is sent again before the peer counts as lost. Some devices take 7 for endlessly."},
+     .help = "How often it is sent again before the rail counts as dead. Some devices take 7 for endlessly."},
     {.variable = Variable::cuda_library,
      .name = "TUTTI_CUDA_LIBRARY",
      .type = VariableType::text,
