@@ -29,8 +29,8 @@ class Verbs(unittest.TestCase):
     def setUpClass(cls):
         cls.job = tempfile.mkdtemp(prefix="tutti-verbs-")
         cls.addClassCleanup(shutil.rmtree, cls.job)
-        cls.result = call("--nodes", "2", "--rails", "2", "--limit", "330", "--job", cls.job, "--",
-                          "bash", os.path.join(HERE, "verbs_checks.sh"), BIN, timeout=460)
+        cls.result = call("--nodes", "2", "--rails", "2", "--limit", "420", "--job", cls.job, "--",
+                          "bash", os.path.join(HERE, "verbs_checks.sh"), BIN, timeout=560)
         cls.checks = {}
         for line in cls.result.stdout.splitlines():
             if line.startswith("CHECK "):
