@@ -199,15 +199,11 @@ void VerbsTransport::suspect(VerbsPort& port) {
 }
 
 void VerbsTransport::settle_suspects() {
-  // To settle one may bring another.
-  std::vector<VerbsPort*> waiting;
-  for (size_t i = 0; i < suspects_.size(); ++i) {
-    VerbsPort& port = *suspects_[i];
-    port.is_suspect = false;
-    if (!port.settle_losses()) waiting.push_back(&port);
+  // To settle one may bring another, which is asked by the next advance().
+  for (VerbsPort* port : std::exchange(suspects_, {})) {
+    port->is_suspect = false;
+    if (!port->settle_losses()) suspect(*port);
   }
-  suspects_.clear();
-  for (VerbsPort* port : waiting) suspect(*port);
 }
 
 void VerbsTransport::take_immediate(VerbsPort& port, uint32_t immediate) {
