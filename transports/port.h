@@ -16,9 +16,11 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/poller.h"
 #include "transports/channel.h"
+#include "transports/rail_statistics.h"
 
 namespace tutti {
 
@@ -107,6 +109,9 @@ class PortTransport : public Poller {
 
   /// How `peer` is reached, for people: "tcp/eth0". Empty before anything was sent.
   virtual std::string route(int peer) const = 0;
+
+  /// What went over each of this rank's rails, where the transport knows rails. Any thread.
+  virtual std::vector<RailStatistics> rail_statistics() const { return {}; }
 };
 
 }  // namespace tutti

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -205,6 +206,14 @@ uint64_t Networks::look_after() {
     if (transport != nullptr) next = std::min(next, transport->look_after());
   }
   return next;
+}
+
+std::vector<RailStatistics> Networks::rail_statistics() const {
+  std::vector<RailStatistics> all;
+  for (const PortTransport* transport : {verbs_.get(), ucx_.get()}) {
+    if (transport != nullptr) std::ranges::move(transport->rail_statistics(), std::back_inserter(all));
+  }
+  return all;
 }
 
 std::string Networks::route(int peer) const {

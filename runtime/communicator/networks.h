@@ -46,6 +46,8 @@ class Networks {
 
   /// How `peer` is reached, for people: "verbs mlx5_0+mlx5_1".
   std::string route(int peer) const;
+  /// What went over each rail of this rank; none without verbs. Any thread.
+  std::vector<RailStatistics> rail_statistics() const;
   /// Why some ranks are not reached by verbs; empty where all are, or this machine has no RDMA device.
   const std::string& remark() const { return remark_; }
 

@@ -51,6 +51,10 @@ std::string Communicator::describe() const {
     const double waited = static_cast<double>(ticks_to_ns(waited_for_[static_cast<size_t>(peer)])) * 1e-9;
     text += fmt::format(", awaited {:.3g} s", waited);
   }
+  if (world_->networks) {
+    const std::vector<RailStatistics> rails = world_->networks->rail_statistics();
+    for (const RailStatistics& rail : rails) text += "\n  " + text_of(rail, rails);
+  }
   return text;
 }
 

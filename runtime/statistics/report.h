@@ -2,11 +2,13 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "runtime/statistics/job.h"
 #include "runtime/statistics/summary.h"
+#include "transports/rail_statistics.h"
 
 namespace tutti::statistics {
 
@@ -20,11 +22,13 @@ struct Scope {
   std::vector<int> ranks;  // of the node, by place
 };
 
-/// `job` is there on rank 0 of several nodes.
-std::string as_json(const Summary& summary, const Scope& scope, const std::optional<JobSummary>& job = {});
+/// `job` is there on rank 0 of several nodes; `rails` are those of this rank.
+std::string as_json(const Summary& summary, const Scope& scope, const std::optional<JobSummary>& job = {},
+                    std::span<const RailStatistics> rails = {});
 
 /// Figures of the whole node (skew, service, last arrivals) are in the text of its first rank only, so that sums over all ranks are right.
 std::string as_prometheus(const Summary& summary, const Scope& scope,
-                          const std::optional<JobSummary>& job = {});
+                          const std::optional<JobSummary>& job = {},
+                          std::span<const RailStatistics> rails = {});
 
 }  // namespace tutti::statistics

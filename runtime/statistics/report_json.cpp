@@ -107,6 +107,16 @@ Json job_json(const JobSummary& job) {
   return out;
 }
 
+Json rail_json(const RailStatistics& rail, std::span<const RailStatistics> rails) {
+  return {{"rail", rail.name},
+          {"bytes", rail.bytes},
+          {"writes", rail.writes},
+          {"share", share_of(rail, rails)},
+          {"outstanding_bytes", rail.outstanding},
+          {"dead_peers", rail.dead_peers},
+          {"completion", histogram_json(rail.completion)}};
+}
+
 /// A list of buckets is one line, not one for every number.
 std::string with_short_buckets(const std::string& text) {
   constexpr std::string_view kKey = "\"buckets\": [";
@@ -128,7 +138,8 @@ std::string with_short_buckets(const std::string& text) {
 
 }  // namespace
 
-std::string as_json(const Summary& summary, const Scope& scope, const std::optional<JobSummary>& job) {
+std::string as_json(const Summary& summary, const Scope& scope, const std::optional<JobSummary>& job,
+                    std::span<const RailStatistics> rails) {
   Json out;
   out["schema"] = "tutti-stats/1";
   out["version"] = kVersionText;
@@ -149,6 +160,11 @@ std::string as_json(const Summary& summary, const Scope& scope, const std::optio
   Json ranks = Json::array();
   for (const RankSummary& rank : summary.ranks) ranks.push_back(rank_json(rank, summary.derived));
   out["ranks"] = ranks;
+  if (!rails.empty()) {
+    Json list = Json::array();
+    for (const RailStatistics& rail : rails) list.push_back(rail_json(rail, rails));
+    out["rails"] = list;
+  }
   if (job) out["job"] = job_json(*job);
   return with_short_buckets(out.dump(2)) + "\n";
 }

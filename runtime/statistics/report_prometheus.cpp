@@ -153,13 +153,36 @@ void write_job(Writer& writer, const JobSummary& job, int communicator) {
   writer.sample("tutti_job_incomplete_total", labels, job.incomplete);
 }
 
+void write_rails(Writer& writer, std::span<const RailStatistics> rails) {
+  const auto labels = [&](const RailStatistics& rail) {
+    return fmt::format(R"({},rail="{}")", writer.of_rank(), rail.name);
+  };
+  const auto each = [&](const char* name, const char* type, const char* help,
+                        uint64_t RailStatistics::*which) {
+    writer.metric(name, type, help);
+    for (const RailStatistics& rail : rails) writer.sample(name, labels(rail), rail.*which);
+  };
+  each("tutti_rail_bytes_total", "counter", "Bytes that were given to the rail.", &RailStatistics::bytes);
+  each("tutti_rail_writes_total", "counter", "Writes that were given to the rail.", &RailStatistics::writes);
+  each("tutti_rail_outstanding_bytes", "gauge", "Of these bytes, those that are not complete.",
+       &RailStatistics::outstanding);
+  each("tutti_rail_dead_peers", "gauge", "Ranks that are not reached by the rail any more.",
+       &RailStatistics::dead_peers);
+  const char* completion = "tutti_rail_completion_seconds";
+  writer.metric(completion, "histogram",
+                "Time from the posting of a signalled write until it is seen to be complete.");
+  for (const RailStatistics& rail : rails) writer.histogram(completion, labels(rail), rail.completion);
+}
+
 }  // namespace
 
-std::string as_prometheus(const Summary& summary, const Scope& scope, const std::optional<JobSummary>& job) {
+std::string as_prometheus(const Summary& summary, const Scope& scope, const std::optional<JobSummary>& job,
+                          std::span<const RailStatistics> rails) {
   Writer writer(scope);
   write_kinds(writer, summary, "tutti_latency_seconds", "Time from the arrival of the rank to its result.",
               writer.of_rank(), &KindSummary::latency);
   if (summary.place == 0 && summary.ranks.size() > 1) write_node(writer, summary);
+  if (!rails.empty()) write_rails(writer, rails);
   if (job) write_job(writer, *job, scope.communicator);
   return writer.take();
 }

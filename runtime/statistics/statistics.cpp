@@ -63,6 +63,10 @@ std::optional<JobSummary> summary_of_job(const JobStatistics& job, const World& 
   return job.figures->summary();
 }
 
+std::vector<RailStatistics> rails_of(const World& world) {
+  return world.networks ? world.networks->rail_statistics() : std::vector<RailStatistics>();
+}
+
 /// Whole or not at all: readers never see half a file.
 void write_file(const std::string& path, const std::string& text) {
   const std::string draft = fmt::format("{}.{}.part", path, getpid());
@@ -125,7 +129,8 @@ std::string statistics_text(const OperationStatistics& recorder, const JobStatis
     const Scope scope = scope_of(world);
     const std::optional<JobSummary> of_job = summary_of_job(job, world, finished);
     const Summary summary = summary_of(recorder, scope);
-    return is_json ? as_json(summary, scope, of_job) : as_prometheus(summary, scope, of_job);
+    const std::vector<RailStatistics> rails = rails_of(world);
+    return is_json ? as_json(summary, scope, of_job, rails) : as_prometheus(summary, scope, of_job, rails);
   }
   raise(Result::invalid_argument, "format '{}' does not exist; expected json or prometheus", format);
 }
@@ -137,7 +142,7 @@ void write_statistics(const OperationStatistics& recorder, const JobStatistics& 
     const std::string path = statistics_file(pattern, scope.rank, scope.communicator);
     if (path.empty()) return;
     const std::optional<JobSummary> of_job = summary_of_job(job, world, finished);
-    write_file(path, as_json(settled_summary(recorder, scope), scope, of_job));
+    write_file(path, as_json(settled_summary(recorder, scope), scope, of_job, rails_of(world)));
   } catch (const std::exception& e) {
     log(Level::warn, "TUTTI_STATS={}: {}", pattern, e.what());
   }

@@ -137,7 +137,7 @@ void Connection::stage(const Write& write) {
   --room_;
   report_ = report_ || write.source_bytes != 0 || write.chunk != MailMemory::kNoChunk;
   mark_.bytes += write.bytes;
-  rail_->outstanding += write.bytes;
+  rail_->count_write(write.bytes);
 }
 
 int Connection::post() {

@@ -93,7 +93,7 @@ class Connection {
   void abandon(const Left& left) {
     while (room_ < kDepth) {
       const Write& write = next_over();
-      rail_->outstanding -= std::min<uint64_t>(rail_->outstanding, write.bytes);
+      rail_->forget_write(write.bytes);
       left(write);
     }
     first_mark_ = end_mark_;

@@ -270,7 +270,7 @@ int VerbsPort::choose_rail(const Shipment& shipment) const {
     const size_t index = (i + static_cast<size_t>(transport_.settings().rank)) % connections_.size();
     if (is_dead(index)) continue;
     const Rail& rail = connections_[index].rail();
-    const double at = static_cast<double>(rail.outstanding + bytes) * rail.ns_per_byte;
+    const double at = static_cast<double>(rail.outstanding() + bytes) * rail.ns_per_byte();
     if (best >= 0 && at >= soonest) continue;
     best = static_cast<int>(index);
     soonest = at;
@@ -434,6 +434,7 @@ void VerbsPort::lose_rail(size_t rail, const std::string& why) {
   if (why_dead_.empty()) why_dead_ = why;
   if (unsettled_ == 0) lost_at_ns_ = now_ns();
   dead_ |= 1U << rail;
+  connections_[rail].rail().count_dead_peer();
   unsettled_ |= 1U << rail;
   connections_[rail].give_up();
   transport_.suspect(*this);

@@ -75,16 +75,38 @@ void Rail::reserve_completions(int more) {
   room_ = wanted;
 }
 
-/// While it is busy, from the completion before; small writes say nothing of its rate.
+void Rail::count_write(uint64_t bytes) {
+  writes_.add(1);
+  bytes_.add(bytes);
+  outstanding_.add(bytes);
+}
+
+void Rail::forget_write(uint64_t bytes) {
+  outstanding_.set(outstanding() - std::min(outstanding(), bytes));
+}
+
+RailStatistics Rail::statistics() const {
+  RailStatistics all = {.name = info_.name,
+                        .bytes = bytes_.get(),
+                        .writes = writes_.get(),
+                        .outstanding = outstanding(),
+                        .dead_peers = dead_peers_.get(),
+                        .completion = {}};
+  all.completion.merge(completion_);
+  return all;
+}
+
+/// The rate: while it is busy, from the completion before; small writes say nothing of its rate.
 void Rail::count_completion(uint64_t bytes, uint64_t posted_ns) {
   constexpr uint64_t kLeast = 4096;
   constexpr double kShare = 0.125;  // of the newest
-  outstanding -= std::min(outstanding, bytes);
+  forget_write(bytes);
   const uint64_t now = now_ns();
+  completion_.record(now - posted_ns);
   const uint64_t begin = std::max(posted_ns, std::exchange(last_completion_ns_, now));
   if (bytes < kLeast) return;
   const double sample = static_cast<double>(now - begin) / static_cast<double>(bytes);
-  ns_per_byte = ns_per_byte > 0 ? ns_per_byte + kShare * (sample - ns_per_byte) : sample;
+  ns_per_byte_ = ns_per_byte_ > 0 ? ns_per_byte_ + kShare * (sample - ns_per_byte_) : sample;
 }
 
 bool Rail::arm() {

@@ -6,6 +6,8 @@
 #include <memory>
 #include <span>
 
+#include "core/histogram.h"
+#include "transports/rail_statistics.h"
 #include "transports/verbs/address.h"
 #include "transports/verbs/devices.h"
 #include "transports/verbs/greeter.h"
@@ -44,9 +46,15 @@ class Rail {
   void take_events();
 
   // How busy it is, over all peers.
-  uint64_t outstanding = 0;  // bytes that are not complete
-  double ns_per_byte = 0;    // as measured lately; 0: not yet
+  uint64_t outstanding() const { return outstanding_.get(); }  // bytes that are not complete
+  double ns_per_byte() const { return ns_per_byte_; }          // as measured lately; 0: not yet
+  void count_write(uint64_t bytes);
   void count_completion(uint64_t bytes, uint64_t posted_ns);
+  /// A write that will never be complete.
+  void forget_write(uint64_t bytes);
+  void count_dead_peer() { dead_peers_.add(1); }
+  /// Any thread.
+  RailStatistics statistics() const;
 
  private:
   Region register_memory(std::span<std::byte> memory, const char* what);
@@ -62,6 +70,13 @@ class Rail {
   Region mail_;
   std::unique_ptr<Greeter> greeter_;
   uint64_t last_completion_ns_ = 0;
+  double ns_per_byte_ = 0;
+  // Changed by this rank's thread alone, read by any.
+  OneWriterCell outstanding_;
+  OneWriterCell bytes_;
+  OneWriterCell writes_;
+  OneWriterCell dead_peers_;
+  OneWriterHistogram completion_;
 };
 
 }  // namespace tutti::verbs

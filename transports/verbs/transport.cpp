@@ -135,6 +135,13 @@ std::string VerbsTransport::route(int peer) const {
   return port == nullptr ? std::string() : port->route();
 }
 
+std::vector<RailStatistics> VerbsTransport::rail_statistics() const {
+  std::vector<RailStatistics> all;
+  all.reserve(rails_.size());
+  for (const auto& rail : rails_) all.push_back(rail->statistics());
+  return all;
+}
+
 std::string VerbsTransport::name_of(int peer) const {
   return settings_.name_of ? settings_.name_of(peer) : fmt::format("rank {}", peer);
 }

@@ -205,6 +205,7 @@ class VerbsTransport final : public PortTransport {
   void close(uint64_t patience_ns) override;
   uint64_t look_after() override;
   std::string route(int peer) const override;
+  std::vector<RailStatistics> rail_statistics() const override;
   void advance() override;
   int descriptor() const override { return events_.get(); }
   bool arm() override;
