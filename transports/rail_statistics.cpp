@@ -22,6 +22,13 @@ std::string text_of(const RailStatistics& rail, std::span<const RailStatistics> 
   if (rail.outstanding != 0) text += fmt::format(", {} under way", format_size(rail.outstanding));
   if (rail.dead_peers != 0)
     text += fmt::format(", dead for {} peer{}", rail.dead_peers, rail.dead_peers == 1 ? "" : "s");
+  if (rail.port_downs != 0)
+    text += fmt::format(", its port went down {} time{}", rail.port_downs, rail.port_downs == 1 ? "" : "s");
+  if (rail.device_failures != 0) {
+    text += ", its device has failed";
+  } else if (!rail.is_up) {
+    text += " and is down";
+  }
   return text;
 }
 

@@ -20,6 +20,12 @@ struct RailStatistics {
   uint64_t outstanding = 0;  // of these bytes, given to the device and not complete
   uint64_t dead_peers = 0;   // ranks that are not reached by it any more
   Histogram completion;      // nanoseconds
+  // What the device has said of itself and of its port.
+  bool is_up = true;
+  uint64_t port_downs = 0;
+  uint64_t port_ups = 0;
+  uint64_t address_changes = 0;
+  uint64_t device_failures = 0;
 };
 
 /// Of all bytes that went over `rails`, those of `rail`: 0 to 1.

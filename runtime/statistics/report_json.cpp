@@ -114,6 +114,12 @@ Json rail_json(const RailStatistics& rail, std::span<const RailStatistics> rails
           {"share", share_of(rail, rails)},
           {"outstanding_bytes", rail.outstanding},
           {"dead_peers", rail.dead_peers},
+          {"up", rail.is_up},
+          {"events",
+           {{"port_down", rail.port_downs},
+            {"port_up", rail.port_ups},
+            {"address_change", rail.address_changes},
+            {"device_failure", rail.device_failures}}},
           {"completion", histogram_json(rail.completion)}};
 }
 

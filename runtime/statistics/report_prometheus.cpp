@@ -153,6 +153,21 @@ void write_job(Writer& writer, const JobSummary& job, int communicator) {
   writer.sample("tutti_job_incomplete_total", labels, job.incomplete);
 }
 
+void write_rail_events(Writer& writer, std::span<const RailStatistics> rails) {
+  const char* name = "tutti_rail_events_total";
+  writer.metric(name, "counter", "What the device has said of itself and of its port.");
+  for (const RailStatistics& rail : rails) {
+    const auto sample = [&](const char* event, uint64_t count) {
+      writer.sample(name, fmt::format(R"({},rail="{}",event="{}")", writer.of_rank(), rail.name, event),
+                    count);
+    };
+    sample("port_down", rail.port_downs);
+    sample("port_up", rail.port_ups);
+    sample("address_change", rail.address_changes);
+    sample("device_failure", rail.device_failures);
+  }
+}
+
 void write_rails(Writer& writer, std::span<const RailStatistics> rails) {
   const auto labels = [&](const RailStatistics& rail) {
     return fmt::format(R"({},rail="{}")", writer.of_rank(), rail.name);
@@ -168,6 +183,9 @@ void write_rails(Writer& writer, std::span<const RailStatistics> rails) {
        &RailStatistics::outstanding);
   each("tutti_rail_dead_peers", "gauge", "Ranks that are not reached by the rail any more.",
        &RailStatistics::dead_peers);
+  writer.metric("tutti_rail_up", "gauge", "1, or 0 where the port is down or the device has failed.");
+  for (const RailStatistics& rail : rails) writer.sample("tutti_rail_up", labels(rail), rail.is_up ? 1 : 0);
+  write_rail_events(writer, rails);
   const char* completion = "tutti_rail_completion_seconds";
   writer.metric(completion, "histogram",
                 "Time from the posting of a signalled write until it is seen to be complete.");

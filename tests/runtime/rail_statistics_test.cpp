@@ -24,6 +24,10 @@ std::vector<RailStatistics> two_rails() {
   rails[1].writes = 2;
   rails[1].outstanding = 512;
   rails[1].dead_peers = 1;
+  rails[1].is_up = false;
+  rails[1].port_downs = 2;
+  rails[1].port_ups = 1;
+  rails[1].address_changes = 3;
   return rails;
 }
 
@@ -54,7 +58,14 @@ TEST_CASE("a rail in words: what is not so is not said") {
   CHECK(text_of(rails[0], rails) ==
         "rail mlx5_0: 3000 in 7 writes (75.0 % of this rank's), complete after 10ns (p50), 10ns (p99)");
   CHECK(text_of(rails[1], rails) ==
-        "rail mlx5_1:2: 1000 in 2 writes (25.0 % of this rank's), 512 under way, dead for 1 peer");
+        "rail mlx5_1:2: 1000 in 2 writes (25.0 % of this rank's), 512 under way, dead for 1 peer, "
+        "its port went down 2 times and is down");
+  std::vector<RailStatistics> failed(1);
+  failed[0].name = "mlx5_0";
+  failed[0].is_up = false;
+  failed[0].device_failures = 1;
+  CHECK(text_of(failed[0], failed) ==
+        "rail mlx5_0: 0 in 0 writes (0.0 % of this rank's), its device has failed");
 }
 
 TEST_CASE("JSON has the rails of the rank, and nothing where there are none") {
@@ -67,12 +78,18 @@ TEST_CASE("JSON has the rails of the rank, and nothing where there are none") {
   CHECK(json[0]["share"] == 0.75);
   CHECK(json[0]["outstanding_bytes"] == 0);
   CHECK(json[0]["dead_peers"] == 0);
+  CHECK(json[0]["up"] == true);
   CHECK(json[0]["completion"]["count"] == 100);
   CHECK(json[0]["completion"]["p50_ns"] == 10);
   CHECK(json[0]["completion"]["max_ns"] == 2000);
   CHECK(json[1]["rail"] == "mlx5_1:2");
   CHECK(json[1]["outstanding_bytes"] == 512);
   CHECK(json[1]["dead_peers"] == 1);
+  CHECK(json[1]["up"] == false);
+  CHECK(json[1]["events"]["port_down"] == 2);
+  CHECK(json[1]["events"]["port_up"] == 1);
+  CHECK(json[1]["events"]["address_change"] == 3);
+  CHECK(json[1]["events"]["device_failure"] == 0);
   CHECK(json[1]["completion"]["count"] == 0);
   CHECK(!nlohmann::json::parse(as_json(summary_of_one_rank(), kScope)).contains("rails"));
 }
@@ -86,6 +103,11 @@ TEST_CASE("Prometheus has a sample for each rail of each rank") {
   CHECK(has(text, "tutti_rail_writes_total" + second + "2\n"));
   CHECK(has(text, "tutti_rail_outstanding_bytes" + second + "512\n"));
   CHECK(has(text, "tutti_rail_dead_peers" + second + "1\n"));
+  CHECK(has(text, "tutti_rail_up" + first + "1\n"));
+  CHECK(has(text, "tutti_rail_up" + second + "0\n"));
+  CHECK(has(
+      text,
+      R"(tutti_rail_events_total{communicator="1",node="2",rank="5",rail="mlx5_1:2",event="port_down"} 2)"));
   CHECK(has(text, "# TYPE tutti_rail_completion_seconds histogram\n"));
   CHECK(has(text, "tutti_rail_completion_seconds_count" + first + "100\n"));
   CHECK(has(text, R"(rail="mlx5_0",le="2.56e-07"} 99)"));

@@ -1,4 +1,4 @@
-// What the verbs transport believes of others, and which rails it takes; needs no device.
+// What the verbs transport believes of others and of its devices, and which rails it takes; needs no device.
 #include <cstring>
 #include <random>
 
@@ -6,6 +6,7 @@
 #include "tests/catch.h"
 #include "transports/verbs/address.h"
 #include "transports/verbs/devices.h"
+#include "transports/verbs/rail_events.h"
 #include "transports/verbs/reach.h"
 #include "transports/verbs/verbs.h"
 
@@ -177,4 +178,60 @@ TEST_CASE("a device that is not there is refused by name") {
   CHECK(made("nosuch0").starts_with("TUTTI_IB_HCA: there is no 'nosuch0'"));
   CHECK(made("^nosuch0").starts_with("TUTTI_IB_HCA: there is no 'nosuch0'"));
   CHECK(made("", 2) == "verbs transport: rank 2 of 2");
+}
+
+namespace {
+
+ibv_async_event said(ibv_event_type type, int port) {
+  ibv_async_event event = {};
+  event.event_type = type;
+  event.element.port_num = port;
+  return event;
+}
+
+}  // namespace
+
+TEST_CASE("an event matters to the rail of its port, and one of the device to all") {
+  CHECK(kind_of(said(IBV_EVENT_PORT_ERR, 2), 2) == DeviceEvent::port_down);
+  CHECK(kind_of(said(IBV_EVENT_PORT_ERR, 1), 2) == DeviceEvent::other);
+  CHECK(kind_of(said(IBV_EVENT_PORT_ACTIVE, 2), 2) == DeviceEvent::port_up);
+  CHECK(kind_of(said(IBV_EVENT_PORT_ACTIVE, 3), 2) == DeviceEvent::other);
+  CHECK(kind_of(said(IBV_EVENT_GID_CHANGE, 2), 2) == DeviceEvent::address_change);
+  CHECK(kind_of(said(IBV_EVENT_LID_CHANGE, 2), 2) == DeviceEvent::address_change);
+  CHECK(kind_of(said(IBV_EVENT_GID_CHANGE, 1), 2) == DeviceEvent::other);
+  CHECK(kind_of(said(IBV_EVENT_DEVICE_FATAL, 0), 2) == DeviceEvent::device_failure);
+  CHECK(kind_of(said(IBV_EVENT_SM_CHANGE, 2), 2) == DeviceEvent::other);
+  CHECK(name_of(IBV_EVENT_PORT_ERR) == "IBV_EVENT_PORT_ERR");
+  CHECK(contains(name_of(IBV_EVENT_SM_CHANGE), ibv_event_type_str(IBV_EVENT_SM_CHANGE)));
+}
+
+TEST_CASE("a rail is down until its port is up, and for good when its device has failed") {
+  RailCondition condition;
+  RailStatistics told;
+  CHECK(condition.is_up());
+  condition.note(DeviceEvent::address_change);
+  condition.note(DeviceEvent::other);
+  CHECK(condition.is_up());
+  condition.note(DeviceEvent::port_down);
+  CHECK(!condition.is_up());
+  condition.tell(told);
+  CHECK(!told.is_up);
+  condition.note(DeviceEvent::port_down);
+  condition.note(DeviceEvent::port_up);
+  CHECK(condition.is_up());
+  condition.note(DeviceEvent::device_failure);
+  condition.note(DeviceEvent::port_up);
+  CHECK(!condition.is_up());
+  condition.tell(told);
+  CHECK(told.port_downs == 2);
+  CHECK(told.port_ups == 2);
+  CHECK(told.address_changes == 1);
+  CHECK(told.device_failures == 1);
+}
+
+TEST_CASE("what an event means says whether peers still find the rail") {
+  CHECK(meaning_of(DeviceEvent::address_change, "10.1.0.1", true) ==
+        "10.1.0.1, by which peers reach it, is gone");
+  CHECK(meaning_of(DeviceEvent::address_change, "10.1.0.1", false) ==
+        "10.1.0.1, by which peers reach it, is as before");
 }

@@ -258,19 +258,19 @@ bool VerbsPort::push_out(Connection& connection) {
   return error == 0;
 }
 
-/// Where it will be complete first, as far as is known.
+/// Where it will be complete first, as far as is known; of the rails that are up, if there are any.
 int VerbsPort::choose_rail(const Shipment& shipment) const {
   if (connections_.size() == 1) return 0;
   uint64_t bytes = sizeof(PortFrame);
   for (size_t i = 0; i < shipment.put_count; ++i) bytes += shipment.puts[i].bytes;
   int best = -1;
-  double soonest = 0;
+  std::pair<bool, double> soonest;
   for (size_t i = 0; i < connections_.size(); ++i) {
     // Ranks of one node begin with different rails.
     const size_t index = (i + static_cast<size_t>(transport_.settings().rank)) % connections_.size();
     if (is_dead(index)) continue;
     const Rail& rail = connections_[index].rail();
-    const double at = static_cast<double>(rail.outstanding() + bytes) * rail.ns_per_byte();
+    const std::pair at(!rail.is_up(), static_cast<double>(rail.outstanding() + bytes) * rail.ns_per_byte());
     if (best >= 0 && at >= soonest) continue;
     best = static_cast<int>(index);
     soonest = at;

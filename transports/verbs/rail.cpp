@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/log.h"
 
 namespace tutti::verbs {
 
@@ -21,10 +23,10 @@ constexpr int kFirstRoom = 256;
 }
 
 /// Events are taken as they come, and never waited for here.
-void set_nonblocking(int descriptor, const std::string& rail) {
+void set_nonblocking(int descriptor, const RailInfo& rail) {
   const int flags = fcntl(descriptor, F_GETFL);
   if (flags < 0 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) < 0)
-    refuse(rail, "fcntl of the event channel");
+    refuse(rail.name, "fcntl of an event channel");
 }
 
 }  // namespace
@@ -34,7 +36,8 @@ Rail::Rail(const RailInfo& info, const RailMemory& memory) : info_(info), contex
   if (!domain_) refuse(info.name, "a protection domain");
   channel_.reset(ibv_create_comp_channel(context_.get()));
   if (!channel_) refuse(info.name, "an event channel");
-  set_nonblocking(channel_->fd, info.name);
+  set_nonblocking(channel_->fd, info);
+  set_nonblocking(context_->async_fd, info);
   room_ = kFirstRoom;
   completions_.reset(ibv_create_cq(context_.get(), room_, nullptr, channel_.get(), 0));
   if (!completions_) refuse(info.name, "a completion queue");
@@ -93,6 +96,7 @@ RailStatistics Rail::statistics() const {
                         .dead_peers = dead_peers_.get(),
                         .completion = {}};
   all.completion.merge(completion_);
+  condition_.tell(all);
   return all;
 }
 
@@ -117,6 +121,31 @@ void Rail::take_events() {
   ibv_cq* queue = nullptr;
   void* user = nullptr;
   while (ibv_get_cq_event(channel_.get(), &queue, &user) == 0) ibv_ack_cq_events(queue, 1);
+}
+
+void Rail::take_device_events(int rank) {
+  ibv_async_event event = {};
+  while (ibv_get_async_event(context_.get(), &event) == 0) {
+    const DeviceEvent kind = kind_of(event, info_.port);
+    const std::string name = name_of(event.event_type);
+    ibv_ack_async_event(&event);
+    condition_.note(kind);
+    const bool address_is_gone = kind == DeviceEvent::address_change && !has_its_address();
+    const bool is_usual =
+        kind == DeviceEvent::other || (kind == DeviceEvent::address_change && !address_is_gone);
+    log(is_usual ? Level::info : Level::warn, "rank {}: rail {}: {}: {}", rank, info_.name, name,
+        meaning_of(kind, gid_text(info_.gid), address_is_gone));
+  }
+}
+
+/// Whether peers still reach it by what they were told.
+bool Rail::has_its_address() const {
+  const auto port = static_cast<uint8_t>(info_.port);
+  ibv_gid gid = {};
+  if (ibv_query_gid(context_.get(), port, info_.gid_index, &gid) != 0) return false;
+  ibv_port_attr attributes = {};
+  if (ibv_query_port(context_.get(), port, &attributes) != 0) return false;
+  return std::memcmp(gid.raw, info_.gid.data(), sizeof(gid.raw)) == 0 && attributes.lid == info_.lid;
 }
 
 }  // namespace tutti::verbs

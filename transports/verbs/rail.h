@@ -12,6 +12,7 @@
 #include "transports/verbs/devices.h"
 #include "transports/verbs/greeter.h"
 #include "transports/verbs/handles.h"
+#include "transports/verbs/rail_events.h"
 
 namespace tutti::verbs {
 
@@ -45,6 +46,13 @@ class Rail {
   /// Takes the events that came.
   void take_events();
 
+  /// Readable when the device has something to say unasked.
+  int device_events() const { return context_->async_fd; }
+  /// Takes that, and logs it as heard by rank `rank`.
+  void take_device_events(int rank);
+  /// False: slices should take another one.
+  bool is_up() const { return condition_.is_up(); }
+
   // How busy it is, over all peers.
   uint64_t outstanding() const { return outstanding_.get(); }  // bytes that are not complete
   double ns_per_byte() const { return ns_per_byte_; }          // as measured lately; 0: not yet
@@ -57,6 +65,7 @@ class Rail {
   RailStatistics statistics() const;
 
  private:
+  bool has_its_address() const;
   Region register_memory(std::span<std::byte> memory, const char* what);
 
   RailInfo info_;
@@ -77,6 +86,7 @@ class Rail {
   OneWriterCell writes_;
   OneWriterCell dead_peers_;
   OneWriterHistogram completion_;
+  RailCondition condition_;
 };
 
 }  // namespace tutti::verbs

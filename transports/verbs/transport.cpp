@@ -75,11 +75,16 @@ VerbsTransport::VerbsTransport(const VerbsSettings& settings)
   const RailMemory memory = {{settings_.slots, settings_.slots_bytes}, {mail_.data(), mail_.bytes()}};
   for (const RailInfo& info : chosen) {
     rails_.push_back(std::make_unique<Rail>(info, memory));
-    epoll_event event = {};
-    event.events = EPOLLIN;
-    if (epoll_ctl(events_.get(), EPOLL_CTL_ADD, rails_.back()->channel()->fd, &event) != 0)
-      raise_errno(errno, "waiting for events of the RDMA device {}", info.name);
+    wait_for(rails_.back()->channel()->fd, info);
+    wait_for(rails_.back()->device_events(), info);
   }
+}
+
+void VerbsTransport::wait_for(int descriptor, const RailInfo& rail) const {
+  epoll_event event = {};
+  event.events = EPOLLIN;
+  if (epoll_ctl(events_.get(), EPOLL_CTL_ADD, descriptor, &event) != 0)
+    raise_errno(errno, "waiting for events of the RDMA device {}", rail.name);
 }
 
 VerbsTransport::~VerbsTransport() {
@@ -149,6 +154,7 @@ std::string VerbsTransport::name_of(int peer) const {
 // ---- what comes in
 
 void VerbsTransport::advance() {
+  if (armed_ || ticks() >= next_look_) take_device_events();
   for (size_t r = 0; r < rails_.size(); ++r) {
     if (armed_) rails_[r]->take_events();
     for (int turn = 0; turn < kTurns && poll(r) == kBatch; ++turn) {
@@ -159,6 +165,13 @@ void VerbsTransport::advance() {
   if (!suspects_.empty()) settle_suspects();
   if (!greeting_.empty()) greet();
   if (!listed_.empty()) push_listed();
+}
+
+/// Whoever sleeps is woken by them; who does not looks now and then, for each look is a system call.
+void VerbsTransport::take_device_events() {
+  constexpr uint64_t kLookNs = 100'000'000;
+  next_look_ = ticks() + ns_to_ticks(kLookNs);
+  for (const auto& rail : rails_) rail->take_device_events(settings_.rank);
 }
 
 /// How many completions there were.

@@ -237,6 +237,8 @@ class VerbsTransport final : public PortTransport {
   int poll(size_t rail);
   void take(size_t rail, const ibv_wc& completion);
   void take_immediate(VerbsPort& port, uint32_t immediate);
+  void wait_for(int descriptor, const RailInfo& rail) const;
+  void take_device_events();
   void hear_greetings(Rail& rail);
   void greet();
   void settle_suspects();
@@ -257,6 +259,7 @@ class VerbsTransport final : public PortTransport {
   Failure failure_;
   Descriptor events_;  // of all rails
   bool armed_ = false;
+  uint64_t next_look_ = 0;  // at what devices say, in ticks
   bool said_goodbye_ = false;
 };
 
