@@ -92,6 +92,39 @@ late() {
   rdma_vm_netem 0.1 off
 }
 
+# pair NAME PROGRAM OPTION...: one rank on each node, with statistics.
+pair() {
+  TUTTI_STATS=$RDMA_VM_JOB/$1.%r.json rdma_vm_run --bind --id "$bin/tutti-info" -- \
+    timeout 100 "$bin/$2" "${@:3}" >"$RDMA_VM_JOB/$1" 2>&1
+}
+
+# One rail of node 0 at a quarter of the other.
+uneven() {
+  local status=0
+  rdma_vm_rate 0.0 200mbit
+  rdma_vm_rate 0.1 50mbit
+  TUTTI_LOG=info TUTTI_SLICE_BYTES=32K TUTTI_CREDITS=8 pair uneven allreduce_bench -b 1M -e 1M -n 20 -w 2 -c 10 || status=$?
+  check uneven "$status"
+  rdma_vm_rate 0 off
+}
+
+# A link that is pulled, and is back before a packet is given up: the rail is passed over meanwhile, and used again.
+blink() {
+  local status=0 job before said=$RDMA_VM_JOB/blink
+  TUTTI_LOG=info TUTTI_IB_TIMEOUT=18 pair blink allreduce_bench -b 1M -e 1M -n 60 -w 2 -c 100 &
+  job=$!
+  await 60 has_sent rxe1 $(($(sent rxe1) + 1000))
+  ip addr add 10.9.0.1/24 dev v1
+  rdma_vm_link 0.1 down
+  await 20 grep -q 'rail rxe1: IBV_EVENT_PORT_ERR' "$said" || status=101
+  rdma_vm_link 0.1 up
+  await 20 grep -q 'rail rxe1: IBV_EVENT_PORT_ACTIVE' "$said" || status=102
+  before=$(sent rxe1)
+  wait "$job" || status=$?
+  check blink "$status" $(($(sent rxe1) - before))
+  ip addr del 10.9.0.1/24 dev v1
+}
+
 # A node that has no device: verbs is refused where it is forced, and UCX used where it is not.
 mixed() {
   local status=0
@@ -107,7 +140,7 @@ mixed() {
   check mixed "$status"
 }
 
-(($# > 0)) || set -- info ports collectives disturbed failover late all_rails two_communicators mixed
+(($# > 0)) || set -- info ports collectives disturbed failover late all_rails two_communicators uneven blink mixed
 for part in "$@"; do
   $part
   check time "$part" "$(cut -d ' ' -f 1 /proc/uptime)"

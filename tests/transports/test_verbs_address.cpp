@@ -7,6 +7,7 @@
 #include "transports/verbs/address.h"
 #include "transports/verbs/devices.h"
 #include "transports/verbs/rail_events.h"
+#include "transports/verbs/rail_rate.h"
 #include "transports/verbs/reach.h"
 #include "transports/verbs/verbs.h"
 
@@ -234,4 +235,22 @@ TEST_CASE("what an event means says whether peers still find the rail") {
         "10.1.0.1, by which peers reach it, is gone");
   CHECK(meaning_of(DeviceEvent::address_change, "10.1.0.1", false) ==
         "10.1.0.1, by which peers reach it, is as before");
+}
+
+TEST_CASE("a rail's rate follows what is measured, and is tried anew when that is old") {
+  constexpr uint64_t kStart = 5'000'000'000;
+  RailRate rate;
+  CHECK(rate.ns_per_byte(kStart, true) == 0);
+  CHECK(rate.ns_per_byte(kStart, false) == 0);
+  rate.measure(1000, 8000, kStart);
+  CHECK(rate.ns_per_byte(kStart, true) == 8);
+  rate.measure(1000, 16000, kStart + 1);
+  CHECK(rate.ns_per_byte(kStart + 1, true) == 9);
+  const uint64_t old = kStart + 2 + RailRate::kOldNs;
+  CHECK(rate.ns_per_byte(old - 1, true) == 9);
+  CHECK(rate.ns_per_byte(old, true) == 0);
+  // One try at a time: while it lasts, what was known counts.
+  CHECK(rate.ns_per_byte(old, false) == 9);
+  rate.measure(1000, 2000, old);
+  CHECK(rate.ns_per_byte(old, true) == 2);
 }

@@ -265,12 +265,14 @@ int VerbsPort::choose_rail(const Shipment& shipment) const {
   for (size_t i = 0; i < shipment.put_count; ++i) bytes += shipment.puts[i].bytes;
   int best = -1;
   std::pair<bool, double> soonest;
+  const uint64_t now = now_ns();
   for (size_t i = 0; i < connections_.size(); ++i) {
     // Ranks of one node begin with different rails.
     const size_t index = (i + static_cast<size_t>(transport_.settings().rank)) % connections_.size();
     if (is_dead(index)) continue;
     const Rail& rail = connections_[index].rail();
-    const std::pair at(!rail.is_up(), static_cast<double>(rail.outstanding() + bytes) * rail.ns_per_byte());
+    const std::pair at(!rail.is_up(),
+                       static_cast<double>(rail.outstanding() + bytes) * rail.ns_per_byte(now));
     if (best >= 0 && at >= soonest) continue;
     best = static_cast<int>(index);
     soonest = at;

@@ -103,14 +103,11 @@ RailStatistics Rail::statistics() const {
 /// The rate: while it is busy, from the completion before; small writes say nothing of its rate.
 void Rail::count_completion(uint64_t bytes, uint64_t posted_ns) {
   constexpr uint64_t kLeast = 4096;
-  constexpr double kShare = 0.125;  // of the newest
   forget_write(bytes);
   const uint64_t now = now_ns();
   completion_.record(now - posted_ns);
   const uint64_t begin = std::max(posted_ns, std::exchange(last_completion_ns_, now));
-  if (bytes < kLeast) return;
-  const double sample = static_cast<double>(now - begin) / static_cast<double>(bytes);
-  ns_per_byte_ = ns_per_byte_ > 0 ? ns_per_byte_ + kShare * (sample - ns_per_byte_) : sample;
+  if (bytes >= kLeast) rate_.measure(bytes, now - begin, now);
 }
 
 bool Rail::arm() {

@@ -13,6 +13,7 @@
 #include "transports/verbs/greeter.h"
 #include "transports/verbs/handles.h"
 #include "transports/verbs/rail_events.h"
+#include "transports/verbs/rail_rate.h"
 
 namespace tutti::verbs {
 
@@ -55,7 +56,7 @@ class Rail {
 
   // How busy it is, over all peers.
   uint64_t outstanding() const { return outstanding_.get(); }  // bytes that are not complete
-  double ns_per_byte() const { return ns_per_byte_; }          // as measured lately; 0: not yet
+  double ns_per_byte(uint64_t now) const { return rate_.ns_per_byte(now, outstanding() == 0); }
   void count_write(uint64_t bytes);
   void count_completion(uint64_t bytes, uint64_t posted_ns);
   /// A write that will never be complete.
@@ -79,7 +80,7 @@ class Rail {
   Region mail_;
   std::unique_ptr<Greeter> greeter_;
   uint64_t last_completion_ns_ = 0;
-  double ns_per_byte_ = 0;
+  RailRate rate_;
   // Changed by this rank's thread alone, read by any.
   OneWriterCell outstanding_;
   OneWriterCell bytes_;
