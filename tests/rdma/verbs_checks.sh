@@ -122,6 +122,9 @@ blink() {
   before=$(sent rxe1)
   wait "$job" || status=$?
   check blink "$status" $(($(sent rxe1) - before))
+  status=0
+  TUTTI_LOG=off timeout 90 "$bin/test_verbs" '[.link]' >"$RDMA_VM_JOB/link" 2>&1 || status=$?
+  check link "$status"
   ip addr del 10.9.0.1/24 dev v1
 }
 

@@ -4,6 +4,8 @@
 RDMA_BIN and RDMA_SCRIPTS come from ctest. Exit status 77 where no virtual machine is possible. One guest is booted for everything; its
 tests judge what verbs_checks.sh has said in it.
 """
+import glob
+import json
 import os
 import re
 import shutil
@@ -44,6 +46,14 @@ class Verbs(unittest.TestCase):
     def written(self, name):
         with open(os.path.join(self.job, name), encoding="utf-8") as file:
             return file.read()
+
+    def rails(self, name, rank):
+        """Of the communicator that has moved most; the other ones agree on times."""
+        candidates = []
+        for path in glob.glob(os.path.join(glob.escape(self.job), f"{name}.{rank}.json*")):
+            with open(path, encoding="utf-8") as file:
+                candidates.append(json.load(file)["rails"])
+        return max(candidates, key=lambda rails: sum(rail["bytes"] for rail in rails))
 
     def assert_right(self, name, packets):
         """It ended well, every element was right, and both rails of node 0 sent at least so many packets together, and none of them nothing."""
@@ -100,6 +110,37 @@ class Verbs(unittest.TestCase):
         self.assertNotEqual(self.said("all_rails"), [0])
         for rank in (0, 1):
             self.assertRegex(self.written("all_rails"), r"the connection from rank [01] \(node node[01]\) to rank [01] \(node node[01]\) is broken: .*IBV_WC_RETRY_EXC_ERR")
+
+    def test_uneven_use_of_rails_is_visible(self):
+        self.assertEqual(self.said("uneven"), [0], self.written("uneven"))
+        self.assertIn("# wrong elements: 0", self.written("uneven"))
+        # 200 and 50 Mbit/s: a fifth of the bytes, more or less. Equal use would be a half; and whoever never tries the slow rail does not use what it has.
+        for rank in (0, 1):
+            fast, slow = self.rails("uneven", rank)
+            self.assertEqual([fast["rail"], slow["rail"]], [f"rxe{2 * rank}", f"rxe{2 * rank + 1}"])
+            self.assertAlmostEqual(fast["share"] + slow["share"], 1)
+            self.assertGreater(slow["share"], 0.01)
+            self.assertLess(slow["share"], 0.4)
+            self.assertGreater(fast["bytes"] + slow["bytes"], 22 * 2**20)
+            for rail in (fast, slow):
+                self.assertGreater(rail["writes"], 0)
+                self.assertGreater(rail["completion"]["p50_ns"], 0)
+                self.assertEqual((rail["dead_peers"], rail["up"]), (0, True))
+        self.assertRegex(self.written("uneven"), r"rail rxe1: \S+ in \d+ writes \(\S+ % of this rank's\), complete after ")
+
+    def test_a_link_that_blinks_is_heard_of_and_used_again(self):
+        status, packets = self.said("blink")
+        self.assertEqual(status, 0, self.written("blink"))
+        self.assertIn("# wrong elements: 0", self.written("blink"))
+        self.assertGreater(packets, 1000)
+        first, second = self.rails("blink", 0)
+        self.assertEqual((second["events"]["port_down"], second["events"]["port_up"]), (1, 1))
+        self.assertGreater(second["events"]["address_change"], 0)
+        self.assertEqual((first["events"]["port_down"], second["up"], second["dead_peers"]), (0, True, 0))
+        self.assertIn("rank 0: rail rxe1: IBV_EVENT_GID_CHANGE: 10.1.1.1, by which peers reach it, is as before", self.written("blink"))
+
+    def test_a_rail_that_is_down_is_passed_over(self):
+        self.assertEqual(self.said("link"), [0], self.written("link"))
 
     def test_a_node_without_devices(self):
         self.assertNotEqual(self.said("forced"), [0])

@@ -256,3 +256,81 @@ TEST_CASE("what arrives by a rail after it was given up changes nothing", "[.lat
           me.meet();
         }) == "");
 }
+
+TEST_CASE("what went over each rail is counted", "[verbs]") {
+  if (no_devices()) return;
+  constexpr size_t kBytes = 50'000;
+  CHECK(run(Mode::threads, 2, [&](Shared& shared, int rank) {
+          VerbsRank me(shared, rank, 2, kBytes, 2);
+          Port& port = me.port(1 - rank);
+          std::vector<std::byte> source(kBytes);
+          for (uint64_t i = 1; i <= 20; ++i) {
+            port.put(source.data(), kBytes, 0);
+            port.signal(0, i, {});
+            me.until([&] { return port.flushed(); }, "the source");
+          }
+          me.until([&] { return reached(me.inbox(1 - rank).line.counters[0], 20); }, "the slices");
+          uint64_t bytes = 0;
+          uint64_t writes = 0;
+          std::string names;
+          for (const RailStatistics& rail : me.transport().rail_statistics()) {
+            names += (names.empty() ? "" : ",") + rail.name;
+            bytes += rail.bytes;
+            writes += rail.writes;
+            const uint64_t complete = rail.completion.count();
+            expect(complete <= rail.writes && (rail.bytes < kBytes || complete != 0),
+                   "{} of {} writes are complete", complete, rail.writes);
+            expect(rail.is_up && rail.dead_peers == 0 && rail.outstanding < kBytes,
+                   "rail {}: {} bytes outstanding", rail.name, rail.outstanding);
+          }
+          expect(names == rails_of(rank, 2, 2), "rails {}", names);
+          // Each slice is a write, and its record another.
+          expect(writes >= 40 && bytes > 20 * kBytes && bytes < 21 * kBytes, "{} bytes in {} writes", bytes,
+                 writes);
+          me.meet();
+        }) == "");
+}
+
+// In a guest of scripts/rdma_vm.sh with two nodes of two rails: its commands pull links.
+TEST_CASE("a rail whose port is down is passed over until it is up", "[.link]") {
+  REQUIRE(usable_rails().size() == 4);
+  constexpr size_t kBytes = 32'768;
+  constexpr uint64_t kBursts = 20;
+  constexpr uint64_t kSlices = 4;
+  CHECK(run(Mode::threads, 2, [&](Shared& shared, int rank) {
+          VerbsRank me(shared, rank, 2, kBytes, 2);
+          if (rank == 1) {
+            me.until([&] { return shared.flags[0] != 0; }, "the end", 60 * kSecond);
+            return;
+          }
+          const std::vector<std::byte> source(kBytes);
+          uint64_t sent = 0;
+          const auto burst = [&] {
+            for (uint64_t i = 0; i < kSlices; ++i) {
+              me.port(1).put(source.data(), kBytes, 0);
+              me.port(1).signal(0, ++sent, {});
+            }
+            me.until([&] { return me.port(1).flushed(); }, "the sources");
+          };
+          const auto second = [&] { return me.transport().rail_statistics()[1]; };
+          const auto second_is_used = [&] {
+            const uint64_t before = second().bytes;
+            burst();
+            return second().bytes != before;
+          };
+          me.until(second_is_used, "a slice on the second rail");
+          expect(std::system("rdma_vm_link 0.1 down") == 0, "the link cannot be pulled");
+          me.until([&] { return !second().is_up; }, "the port going down");
+          const RailStatistics down = second();
+          for (uint64_t i = 0; i < kBursts; ++i) burst();
+          expect(second().bytes == down.bytes, "{} bytes went by a rail that is down",
+                 second().bytes - down.bytes);
+          expect(std::system("rdma_vm_link 0.1 up") == 0, "the link cannot be plugged in");
+          me.until([&] { return second().is_up; }, "the port coming back");
+          me.until(second_is_used, "a slice on the second rail after it is up");
+          expect(second().port_downs == 1 && second().port_ups == 1 && second().dead_peers == 0,
+                 "{} downs, {} ups, {} dead peers", second().port_downs, second().port_ups,
+                 second().dead_peers);
+          shared.flags[0] = 1;
+        }) == "");
+}

@@ -280,10 +280,15 @@ int VerbsPort::choose_rail(const Shipment& shipment) const {
   return best;
 }
 
+/// One that is up, if there is any.
 int VerbsPort::first_alive() const {
-  int rail = 0;
-  while (is_dead(static_cast<size_t>(rail))) ++rail;
-  return rail;
+  int down = -1;
+  for (size_t rail = 0; rail < rails_; ++rail) {
+    if (is_dead(rail)) continue;
+    if (connections_[rail].rail().is_up()) return static_cast<int>(rail);
+    if (down < 0) down = static_cast<int>(rail);
+  }
+  return std::max(down, 0);
 }
 
 /// A peer that only ever sends would never learn what has come.
