@@ -101,8 +101,8 @@ pair() {
 # One rail of node 0 at a quarter of the other.
 uneven() {
   local status=0
-  rdma_vm_rate 0.0 200mbit
-  rdma_vm_rate 0.1 50mbit
+  rdma_vm_rate 0.0 100mbit
+  rdma_vm_rate 0.1 25mbit
   TUTTI_LOG=info TUTTI_SLICE_BYTES=32K TUTTI_CREDITS=8 pair uneven allreduce_bench -b 1M -e 1M -n 20 -w 2 -c 10 || status=$?
   check uneven "$status"
   rdma_vm_rate 0 off
