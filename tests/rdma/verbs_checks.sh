@@ -128,6 +128,19 @@ blink() {
   ip addr del 10.9.0.1/24 dev v1
 }
 
+# Four ranks, each a node of its own with one rail, so that three send to each one: the same all-reduce with more and more credits.
+credits() {
+  local credits status
+  for credits in 2 4 8; do
+    status=0
+    # shellcheck disable=SC2016  # for the shell on the node
+    TUTTI_LOG=info TUTTI_ALGO=hierarchical_direct TUTTI_SLICE_BYTES=16K TUTTI_CREDITS=$credits rdma_vm_run -n 2 --id "$bin/tutti-info" -- bash -c \
+      'export TUTTI_NODE_ID=alone$RANK TUTTI_IB_HCA=rxe$RANK; exec timeout 60 "$0" "$@"' \
+      "$bin/allreduce_bench" -b 1M -e 1M -n 5 -w 1 -c 3 >"$RDMA_VM_JOB/credits$credits" 2>&1 || status=$?
+    check "credits$credits" "$status"
+  done
+}
+
 # A node that has no device: verbs is refused where it is forced, and UCX used where it is not.
 mixed() {
   local status=0
@@ -143,7 +156,7 @@ mixed() {
   check mixed "$status"
 }
 
-(($# > 0)) || set -- info ports collectives disturbed failover late all_rails two_communicators uneven blink mixed
+(($# > 0)) || set -- info ports collectives disturbed failover late all_rails two_communicators uneven blink credits mixed
 for part in "$@"; do
   $part
   check time "$part" "$(cut -d ' ' -f 1 /proc/uptime)"

@@ -141,6 +141,34 @@ class Verbs(unittest.TestCase):
     def test_a_rail_that_is_down_is_passed_over(self):
         self.assertEqual(self.said("link"), [0], self.written("link"))
 
+    def most_in_flight(self, credits):
+        """From rank to rank: the largest number of bytes in puts that had not left their source."""
+        name = f"credits{credits}"
+        self.assertEqual(self.said(name), [0], self.written(name))
+        self.assertIn("# wrong elements: 0", self.written(name))
+        units = {"": 1, "KiB": 1024, "MiB": 1024 * 1024}
+        most = {}
+        for block in re.split(r"info: (?=rank \d+ \(node alone\d+\) of 4 ranks on 4 nodes)", self.written(name))[1:]:
+            sender = int(re.match(r"rank (\d+)", block).group(1))
+            for receiver, number, unit in re.findall(r"  rank (\d+) \(node alone\d+\): verbs rxe\d, .*at most (\d+)(|KiB|MiB) in flight", block):
+                pair = (sender, int(receiver))
+                most[pair] = max(most.get(pair, 0), int(number) * units[unit])
+        self.assertEqual(len(most), 12, self.written(name))
+        return most
+
+    def test_credits_bound_what_is_in_flight_to_a_receiver(self):
+        slice_bytes = 16384
+        largest = []
+        for credits in (2, 4, 8):
+            most = self.most_in_flight(credits)
+            for receiver in range(4):
+                senders = [most[sender, receiver] for sender in range(4) if sender != receiver]
+                # Half of the credits are for what is gathered (exchange_direct.cpp).
+                self.assertLessEqual(max(senders), credits // 2 * slice_bytes)
+            largest.append(max(most.values()))
+        self.assertGreaterEqual(largest[0], slice_bytes)
+        self.assertEqual([bytes_in_flight / largest[0] for bytes_in_flight in largest], [1, 2, 4])
+
     def test_a_node_without_devices(self):
         self.assertNotEqual(self.said("forced"), [0])
         self.assertRegex(self.written("forced"),
