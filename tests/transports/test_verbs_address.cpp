@@ -16,7 +16,7 @@ using namespace tutti::verbs;
 
 namespace {
 
-RankAddress example(uint32_t rank, std::vector<RailSort> sorts) {
+RankAddress example(uint32_t rank, const std::vector<RailSort>& sorts) {
   RankAddress address = {
       .rank = rank, .key = 77, .slots = 0x1000, .slots_bytes = 4096, .mailboxes = 0x8000, .rails = {}};
   for (const RailSort sort : sorts) {
