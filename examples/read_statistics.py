@@ -31,6 +31,16 @@ def print_job(job):
     print_worst(job["ranks"])
 
 
+def print_rails(rails):
+    """RDMA: equal rails that are used equally have equal shares."""
+    print(f"\n{'rail':<12}{'bytes':>14}{'share':>8}{'complete p50':>14}{'p99':>12}   (us)")
+    for rail in rails:
+        amiss = "" if rail["up"] else "  down"
+        amiss += f"  dead for {rail['dead_peers']} ranks" if rail["dead_peers"] else ""
+        print(f"{rail['rail']:<12}{rail['bytes']:>14}{rail['share']:>8.1%}{microseconds(rail['completion'], 'p50_ns'):>14}"
+              f"{microseconds(rail['completion'], 'p99_ns'):>12}{amiss}")
+
+
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         stats = json.load(file)
@@ -43,6 +53,8 @@ def main():
         print(f"{kind['collective']:<12}{'more' if most is None else most:>12}{columns[0]:>14}{columns[1]:>12}{columns[2]:>14}")
 
     print_worst(stats["ranks"])
+    if "rails" in stats:
+        print_rails(stats["rails"])
     if "job" in stats:
         print_job(stats["job"])
 

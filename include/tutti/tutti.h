@@ -168,7 +168,8 @@ TUTTI_API tutti_result_t tutti_comm_device(tutti_comm_t comm, int* device);
  * tutti_describe. Not while another thread uses the communicator. */
 TUTTI_API tutti_result_t tutti_comm_describe(tutti_comm_t comm, char* text, size_t size, size_t* needed);
 
-/* How long operations on host memory took on this rank, how much of that was waiting for late ranks, and who was late: docs/statistics.md.
+/* How long operations on host memory took on this rank, how much of that was waiting for late ranks, and who was late; and what went over each
+ * RDMA device: docs/statistics.md.
  * Text in the format "json" or "prometheus", written as by tutti_describe. From any thread, also while another one
  * uses the communicator, but not while one destroys it. Rank 0 of several nodes has figures of the whole job, and waits up to 100 ms for what
  * the other nodes have to say. The text may be longer at the next call. TUTTI_UNSUPPORTED where the library was built without statistics. */

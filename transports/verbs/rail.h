@@ -1,4 +1,5 @@
-// One rail of this rank: a card's port, opened; where completions come in; what of this rank's memory it may touch.
+// One rail of this rank: a card's port, opened; where completions come in; what of this rank's memory it may touch; what went over it, how
+// fast, and what the card says of itself.
 #pragma once
 
 #include <cstddef>
@@ -56,6 +57,7 @@ class Rail {
 
   // How busy it is, over all peers.
   uint64_t outstanding() const { return outstanding_.get(); }  // bytes that are not complete
+  /// As measured lately; 0: not known.
   double ns_per_byte(uint64_t now) const { return rate_.ns_per_byte(now, outstanding() == 0); }
   void count_write(uint64_t bytes);
   void count_completion(uint64_t bytes, uint64_t posted_ns);
@@ -81,7 +83,7 @@ class Rail {
   std::unique_ptr<Greeter> greeter_;
   uint64_t last_completion_ns_ = 0;
   RailRate rate_;
-  // Changed by this rank's thread alone, read by any.
+  // Changed by whoever advances the transport, one thread at a time; read by any.
   OneWriterCell outstanding_;
   OneWriterCell bytes_;
   OneWriterCell writes_;

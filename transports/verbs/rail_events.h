@@ -25,7 +25,7 @@ std::string name_of(ibv_event_type type);
 /// For people: what it means for a rail of that address.
 std::string meaning_of(DeviceEvent event, const std::string& address, bool address_is_gone);
 
-/// Changed by the rank's thread alone, read by any.
+/// Changed by one thread at a time, read by any.
 class RailCondition {
  public:
   void note(DeviceEvent event);
