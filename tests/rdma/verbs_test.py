@@ -31,7 +31,7 @@ class Verbs(unittest.TestCase):
     def setUpClass(cls):
         cls.job = tempfile.mkdtemp(prefix="tutti-verbs-")
         cls.addClassCleanup(shutil.rmtree, cls.job)
-        cls.result = call("--nodes", "2", "--rails", "2", "--limit", "420", "--job", cls.job, "--",
+        cls.result = call("--nodes", "2", "--rails", "2", "--limit", "450", "--job", cls.job, "--",
                           "bash", os.path.join(HERE, "verbs_checks.sh"), BIN, timeout=560)
         cls.checks = {}
         for line in cls.result.stdout.splitlines():
@@ -157,7 +157,7 @@ class Verbs(unittest.TestCase):
         return most
 
     def test_credits_bound_what_is_in_flight_to_a_receiver(self):
-        slice_bytes = 16384
+        slice_bytes = 4096
         largest = []
         for credits in (2, 4, 8):
             most = self.most_in_flight(credits)
