@@ -211,10 +211,10 @@ rails_turn() {
 
 # table PART UNIT CONTENDER...: medians, and the first one by each of the others.
 table() {
-  echo "# $1, $2; medians of $turns turns"
+  echo "# $1, $2; medians of the turns"
   sort -k 4,4g "$scratch/samples" | awk -v part="$1" -v names="${*:3}" '
     $1 == part { n[$2, $3]++; value[$2, $3, n[$2, $3]] = $4; sizes[$2] }
-    function median(size, name,  k) { k = n[size, name]; return (value[size, name, int((k + 1) / 2)] + value[size, name, int(k / 2) + 1]) / 2 }
+    function median(size, name,  k) { k = n[size, name]; if (!k) return 0; return (value[size, name, int((k + 1) / 2)] + value[size, name, int(k / 2) + 1]) / 2 }
     END {
       count = split(names, name, " ")
       printf "%-10s", "# bytes"
@@ -224,7 +224,7 @@ table() {
       for (size in sizes) {
         printf "%-10s", size
         for (i = 1; i <= count; ++i) printf " %18.3f", median(size, name[i])
-        for (i = 2; i <= count; ++i) printf " %20.2f", median(size, name[1]) / median(size, name[i])
+        for (i = 2; i <= count; ++i) printf " %20.2f", (n[size, name[i]] ? median(size, name[1]) / median(size, name[i]) : 0)
         print ""
       }
     }' | sort -s -k 1,1g
@@ -242,19 +242,29 @@ print_part() {
   esac
 }
 
+finish() {
+  local part
+  for part in "${parts[@]}"; do
+    if grep -q "^$part " "$scratch/samples"; then print_part "$part"; fi
+  done
+  rm -rf "$scratch"
+}
+
 main() {
   local turn part
   parse "$@"
   check
   scratch=$(mktemp -d)
-  trap 'rm -rf "$scratch"' EXIT
+  touch "$scratch/samples"
+  # What has been measured is told, however it ends: the time of a guest has a limit.
+  trap finish EXIT
+  trap 'exit 143' TERM INT
   for ((turn = 1; turn <= turns; ++turn)); do
     for part in "${parts[@]}"; do
       warn "turn $turn of $turns: $part ($(elapsed $SECONDS) so far)"
       "${part}_turn"
     done
   done
-  for part in "${parts[@]}"; do print_part "$part"; done
 }
 
 main "$@"
