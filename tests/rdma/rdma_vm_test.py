@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 BIN = os.environ["RDMA_BIN"]
@@ -29,6 +30,42 @@ def clean_environment(**more):
 def call(script, *words, timeout, **environment):
     return subprocess.run([os.path.join(SCRIPTS, script), *words], capture_output=True, text=True, timeout=timeout,
                           stdin=subprocess.DEVNULL, env=clean_environment(**environment), check=False)
+
+
+def start(script, *words):
+    return subprocess.Popen([os.path.join(SCRIPTS, script), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            stdin=subprocess.DEVNULL, env=clean_environment())
+
+
+def descendants(process):
+    """Numbers of the processes below one; those that end meanwhile are left out."""
+    found = []
+    try:
+        for thread in os.listdir(f"/proc/{process}/task"):
+            with open(f"/proc/{process}/task/{thread}/children", encoding="utf-8") as file:
+                for child in file.read().split():
+                    found += [int(child), *descendants(int(child))]
+    except OSError:
+        pass
+    return found
+
+
+def processors_of_guest(process):
+    """For each processor of the guest that was started below that process: on which ones of this machine it may be."""
+    found = []
+    for below in descendants(process):
+        try:
+            for thread in os.listdir(f"/proc/{below}/task"):
+                with open(f"/proc/{below}/task/{thread}/comm", encoding="utf-8") as file:
+                    if re.match("CPU [0-9]+/", file.read()):
+                        found.append(os.sched_getaffinity(int(thread)))
+        except OSError:
+            pass
+    return found
+
+
+def are_apart(processors):
+    return len(processors) >= 2 and all(len(one) == 1 for one in processors) and len(set().union(*processors)) == len(processors)
 
 
 class InGuest(unittest.TestCase):
@@ -134,10 +171,19 @@ class Ends(unittest.TestCase):
     """How a guest may end, beside by its command."""
 
     def test_a_command_has_a_limit(self):
-        result = call("rdma_vm.sh", "--nodes", "1", "--limit", "2", "--", "bash", "-c", "echo before; sleep 1000", timeout=120)
-        self.assertEqual(result.returncode, 124, result.stderr)
-        self.assertEqual(result.stdout, "before\n")
-        self.assertIn("the command was ended after its 2 s", result.stderr)
+        # Meanwhile the guest's processors are seen to stay on processors of their own.
+        processors = []
+        with start("rdma_vm.sh", "--nodes", "1", "--limit", "2", "--", "bash", "-c", "echo before; sleep 1000") as running:
+            end = time.monotonic() + 120
+            while running.poll() is None and time.monotonic() < end and not are_apart(processors):
+                processors = processors_of_guest(running.pid) or processors
+                time.sleep(0.05)
+            output, errors = running.communicate(timeout=120)
+        self.assertEqual(running.returncode, 124, errors)
+        self.assertEqual(output, "before\n")
+        self.assertIn("the command was ended after its 2 s", errors)
+        if len(os.sched_getaffinity(0)) >= 2:
+            self.assertTrue(are_apart(processors), processors)
 
     def test_a_guest_that_does_not_start_is_told(self):
         result = call("rdma_vm.sh", "--nodes", "1", "--boot-limit", "1", "--accel", "tcg", "--", "true", timeout=60)

@@ -48,6 +48,13 @@ disturbed() {
   for link in 0.0 0.1 1.0 1.1; do rdma_vm_netem "$link" off; done
 }
 
+# One port alone, on both rails.
+one_port() {
+  local status=0
+  rdma_vm_run --bind --id "$bin/tutti-info" -- timeout 60 "$bin/port_bench" -b 8 -e 64K -f 64 -n 100 -w 5 -c 20 >"$RDMA_VM_JOB/one_port" 2>&1 || status=$?
+  check one_port "$status"
+}
+
 # has_sent DEVICE PACKETS
 has_sent() { (($(sent "$1") >= $2)); }
 
@@ -156,7 +163,7 @@ mixed() {
   check mixed "$status"
 }
 
-(($# > 0)) || set -- info ports collectives disturbed failover late all_rails two_communicators uneven blink credits mixed
+(($# > 0)) || set -- info ports one_port collectives disturbed failover late all_rails two_communicators uneven blink credits mixed
 for part in "$@"; do
   $part
   check time "$part" "$(cut -d ' ' -f 1 /proc/uptime)"

@@ -67,6 +67,11 @@ class Verbs(unittest.TestCase):
         self.assertEqual(self.said("ports"), [0], self.written("ports"))
         self.assertNotIn("SKIPPED", self.written("ports"))
 
+    def test_one_port_alone(self):
+        self.assertEqual(self.said("one_port"), [0], self.written("one_port"))
+        self.assertIn("# wrong messages: 0", self.written("one_port"))
+        self.assertIn("# port_bench: verbs (", self.written("one_port"))
+
     def test_devices_are_listed(self):
         self.assertEqual(self.said("info"), [0])
         for k in range(4):

@@ -17,7 +17,7 @@ refused() {
   say "ok: $* is refused"
 }
 
-for script in quickstart test tidy format install_packages cluster measure_launches benchmark ci_summary build_peers rdma_vm rdma_two_vms; do
+for script in quickstart test tidy format install_packages cluster measure_launches benchmark ci_summary build_peers rdma_vm rdma_two_vms rdma_compare; do
   "$repo_root/scripts/$script.sh" --help | grep -q '^Usage: ' || die "no help: $script.sh"
   refused "unknown option '--nonsense'" "$script.sh" --nonsense
 done
@@ -53,6 +53,11 @@ refused "-x needs NAME or NAME=VALUE, not '1=2'" rdma_vm.sh -x 1=2 -- true
 refused 'a script is missing' rdma_two_vms.sh --limit 5
 refused "there is no script '$scratch/nothing'" rdma_two_vms.sh -- "$scratch/nothing"
 refused "unknown option '--nodes'" rdma_two_vms.sh --nodes 3 -- "$scratch/nothing"
+refused "--part needs latency, bandwidth, collective or rails, not 'all'" rdma_compare.sh --part all "$scratch"
+refused "--turns needs a whole number from 1 up, not '0'" rdma_compare.sh --turns 0 "$scratch"
+refused "the folder of the build's programs is missing" rdma_compare.sh --turns 2
+refused "there is no program 'port_bench' in '$scratch'" rdma_compare.sh "$scratch"
+refused "one folder is enough, and not '$scratch/more' too" rdma_compare.sh "$scratch" "$scratch/more"
 
 stages=$("$repo_root/scripts/test.sh" --list | cut -d ' ' -f 1 | tr '\n' ' ')
 [[ $stages == 'packages release tests skips rdma format scripts install kernels odr clang tidy asan tsan fuzz ' ]] ||
