@@ -154,12 +154,15 @@ std::string VerbsTransport::name_of(int peer) const {
 // ---- what comes in
 
 void VerbsTransport::advance() {
+  // Greetings are rare, and looking for them costs as much as looking for completions.
+  constexpr uint32_t kSeldom = 16;
+  const bool listens = armed_ || !greeting_.empty() || turns_++ % kSeldom == 0;
   if (armed_ || ticks() >= next_look_) take_device_events();
   for (size_t r = 0; r < rails_.size(); ++r) {
     if (armed_) rails_[r]->take_events();
     for (int turn = 0; turn < kTurns && poll(r) == kBatch; ++turn) {
     }
-    hear_greetings(*rails_[r]);
+    if (listens) hear_greetings(*rails_[r]);
   }
   armed_ = false;
   if (!suspects_.empty()) settle_suspects();
@@ -273,6 +276,7 @@ uint64_t VerbsTransport::look_after() {
   constexpr uint64_t kNowAndThenNs = 200'000'000;
   constexpr uint64_t kSoonNs = 2'000'000;
 
+  turns_ = 0;
   advance();
   const bool is_busy = !suspects_.empty() || !greeting_.empty() || !listed_.empty();
   return is_busy ? kSoonNs : kNowAndThenNs;

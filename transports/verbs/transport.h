@@ -259,6 +259,7 @@ class VerbsTransport final : public PortTransport {
   Failure failure_;
   Descriptor events_;  // of all rails
   bool armed_ = false;
+  uint32_t turns_ = 0;      // of advance()
   uint64_t next_look_ = 0;  // at what devices say, in ticks
   bool said_goodbye_ = false;
 };
