@@ -438,7 +438,7 @@ void VerbsPort::lose_rail(size_t rail, const std::string& why) {
     break_off();
     return;
   }
-  if (why_dead_.empty()) why_dead_ = why;
+  why_dead_ += (why_dead_.empty() ? "" : ", ") + why;
   if (unsettled_ == 0) lost_at_ns_ = now_ns();
   dead_ |= 1U << rail;
   connections_[rail].rail().count_dead_peer();

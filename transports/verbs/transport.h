@@ -172,7 +172,7 @@ class VerbsPort final : public Port {
   Greeting heard_;           // the peer's latest that told of dead rails
 
   uint32_t peers_dead_ = 0;  // of these, the peer has said so too
-  std::string why_dead_;     // the first
+  std::string why_dead_;     // of each
   std::deque<Write> again_;  // to be done again, before anything else,
   int again_rail_ = -1;      // by this rail, for the sake of their order; -1: nothing ever was
 
