@@ -74,9 +74,8 @@ std::string PortReceiver::keep(const PortFrame& frame) {
 }
 
 uint64_t PortReceiver::early() const {
-  constexpr uint64_t kBits = 64;
   uint64_t bits = 0;
-  for (uint64_t i = 0; kept_ != 0 && i < kBits; ++i) {
+  for (uint64_t i = 0; kept_ != 0 && i < kEarlyBits; ++i) {
     if (window_[(next_ + i) % kWindow].kind != 0) bits |= uint64_t{1} << i;
   }
   return bits;

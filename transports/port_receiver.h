@@ -34,7 +34,8 @@ class PortReceiver {
 
   /// How many frames have been applied.
   uint64_t applied() const { return next_; }
-  /// Which of the next 64 frames have come early: bit i for frame applied() + i.
+  /// Which of the next kEarlyBits frames have come early: bit i for frame applied() + i.
+  static constexpr uint64_t kEarlyBits = 64;
   uint64_t early() const;
   /// Bytes of slices that have come.
   uint64_t bytes() const { return bytes_; }

@@ -87,7 +87,7 @@ Communicator::~Communicator() {
   // What was sent last may still be on its way to ranks that are late.
   constexpr uint64_t kPatienceNs = 5'000'000'000;
   constexpr uint64_t kPatienceAfterErrorNs = 200'000'000;
-  custody_.take();
+  custody_.take();  // for good
   world_->networks->close(abort_.raised() || poisoned_ != Result::success ? kPatienceAfterErrorNs
                                                                           : kPatienceNs);
   // Its thread looks at this communicator's memory.

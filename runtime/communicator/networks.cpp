@@ -57,6 +57,9 @@ Networks::Networks(const NetworksRequest& request, std::vector<Inbox>& inboxes)
           placement.node_count());
   if (wanted != TransportChoice::ucx) open_verbs(request);
   choose(request, request.all_gather(offer()));
+  for (PortTransport* transport : {verbs_.get(), ucx_.get()}) {
+    if (transport != nullptr) transports_.push_back(transport);
+  }
   for (int peer = 0; peer < placement.size(); ++peer) {
     const auto p = static_cast<size_t>(peer);
     if (to_[p] != nullptr) ports_[p] = &to_[p]->open(peer, addresses_[p], inboxes[p]);
@@ -176,11 +179,7 @@ void Networks::open_ucx(const NetworksRequest& request) {
 }
 
 std::vector<Poller*> Networks::pollers() const {
-  std::vector<Poller*> pollers;
-  for (PortTransport* transport : {verbs_.get(), ucx_.get()}) {
-    if (transport != nullptr) pollers.push_back(transport);
-  }
-  return pollers;
+  return {transports_.begin(), transports_.end()};
 }
 
 bool Networks::has_left(int peer) const {
@@ -188,31 +187,26 @@ bool Networks::has_left(int peer) const {
 }
 
 const PortTransport::Failure* Networks::failure() const {
-  for (const PortTransport* transport : {verbs_.get(), ucx_.get()}) {
-    if (transport != nullptr && transport->failure().rank >= 0) return &transport->failure();
+  for (const PortTransport* transport : transports_) {
+    if (transport->failure().rank >= 0) return &transport->failure();
   }
   return nullptr;
 }
 
 void Networks::close(uint64_t patience_ns) {
-  for (PortTransport* transport : {verbs_.get(), ucx_.get()}) {
-    if (transport != nullptr) transport->close(patience_ns);
-  }
+  for (PortTransport* transport : transports_) transport->close(patience_ns);
 }
 
 uint64_t Networks::look_after() {
   uint64_t next = UINT64_MAX;
-  for (PortTransport* transport : {verbs_.get(), ucx_.get()}) {
-    if (transport != nullptr) next = std::min(next, transport->look_after());
-  }
+  for (PortTransport* transport : transports_) next = std::min(next, transport->look_after());
   return next;
 }
 
 std::vector<RailStatistics> Networks::rail_statistics() const {
   std::vector<RailStatistics> all;
-  for (const PortTransport* transport : {verbs_.get(), ucx_.get()}) {
-    if (transport != nullptr) std::ranges::move(transport->rail_statistics(), std::back_inserter(all));
-  }
+  for (const PortTransport* transport : transports_)
+    std::ranges::move(transport->rail_statistics(), std::back_inserter(all));
   return all;
 }
 

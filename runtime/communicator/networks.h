@@ -62,9 +62,10 @@ class Networks {
 
   std::unique_ptr<PortTransport> verbs_;
   std::unique_ptr<PortTransport> ucx_;
-  std::string problem_;                 // why verbs cannot be used on this rank
-  std::vector<PortTransport*> to_;      // by rank; null for the ranks of this node
-  std::vector<std::string> addresses_;  // by rank, of the transport that leads there
+  std::vector<PortTransport*> transports_;  // those of the two that are used
+  std::string problem_;                     // why verbs cannot be used on this rank
+  std::vector<PortTransport*> to_;          // by rank; null for the ranks of this node
+  std::vector<std::string> addresses_;      // by rank, of the transport that leads there
   std::vector<Port*> ports_;
   std::string remark_;
 };

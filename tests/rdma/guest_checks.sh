@@ -4,10 +4,9 @@
 # Usage: guest_checks.sh BIN [PART...]   (BIN: the folder of the build's programs; default all parts)
 # shellcheck disable=SC2317  # the parts are called by their names
 set -uo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 bin=$1
 shift
-
-check() { echo "CHECK $*"; }
 
 # state DEVICE
 state() { sed 's/.*: //' "/sys/class/infiniband/$1/ports/1/state"; }
@@ -45,15 +44,6 @@ pingpong_repeated() {
   printf '%s\n' "$said"
 }
 
-# await SECONDS COMMAND...
-await() {
-  local end=$((SECONDS + $1))
-  shift
-  until "$@"; do
-    ((SECONDS < end)) || return 1
-    sleep 0.05
-  done
-}
 has_state() { [[ $(state "$1") == "$2" ]]; }
 
 nodes_and_devices() {

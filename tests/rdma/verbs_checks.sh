@@ -5,11 +5,10 @@
 # Usage: verbs_checks.sh BIN [PART...]   (BIN: the folder of the build's programs; default all parts)
 # shellcheck disable=SC2317  # the parts are called by their names
 set -uo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 bin=$1
 shift
 export TUTTI_TRANSPORT=verbs TUTTI_TIMEOUT=60s
-
-check() { echo "CHECK $*"; }
 
 # sent DEVICE: packets so far.
 sent() { cat "/sys/class/infiniband/$1/ports/1/hw_counters/sent_pkts"; }
@@ -57,16 +56,6 @@ one_port() {
 
 # has_sent DEVICE PACKETS
 has_sent() { (($(sent "$1") >= $2)); }
-
-# await SECONDS COMMAND...
-await() {
-  local end=$((SECONDS + $1))
-  shift
-  until "$@"; do
-    ((SECONDS < end)) || return 1
-    sleep 0.05
-  done
-}
 
 is_active() { [[ $(<"/sys/class/infiniband/$1/ports/1/state") == *ACTIVE* ]]; }
 

@@ -14,7 +14,6 @@ namespace tutti::verbs {
 
 namespace {
 
-constexpr uint32_t kIsAcknowledgement = 1U << 31;
 constexpr uint64_t kFirstGreetingPauseNs = 4'000'000;
 constexpr uint64_t kLongestGreetingPauseNs = 250'000'000;
 /// The most that one write carries: several are on their way at a time, and each completes soon.
@@ -160,11 +159,7 @@ void VerbsPort::push_shipments() {
 bool VerbsPort::post(Shipment& shipment) {
   if (shipment.rail < 0) shipment.rail = choose_rail(shipment);
   Connection& connection = connections_[static_cast<size_t>(shipment.rail)];
-  if (!post_puts(shipment, connection)) {
-    push_out(connection);
-    return false;
-  }
-  if (!shipment.closed) {
+  if (!post_puts(shipment, connection) || !shipment.closed) {
     push_out(connection);
     return false;
   }
@@ -495,7 +490,7 @@ void VerbsPort::do_again(size_t rail, uint64_t applied, uint64_t early) {
   const auto has_come = [&](const Write& write) {
     if (write.record == Write::kNoRecord || write.record < std::max(applied, credited_)) return true;
     const uint64_t after = write.record - applied;
-    return after < 64 && (early >> after & 1) != 0;
+    return after < PortReceiver::kEarlyBits && (early >> after & 1) != 0;
   };
   // Before those that wait already: what follows them there may be the record that they belong to.
   auto place = again_.begin();

@@ -230,7 +230,6 @@ void VerbsTransport::settle_suspects() {
 }
 
 void VerbsTransport::take_immediate(VerbsPort& port, uint32_t immediate) {
-  constexpr uint32_t kIsAcknowledgement = 1U << 31;
   if ((immediate & kIsAcknowledgement) == 0) {
     port.take_record(immediate);
   } else {

@@ -48,6 +48,9 @@ namespace tutti::verbs {
 
 class VerbsTransport;
 
+/// In an immediate: an acknowledgement, no record.
+inline constexpr uint32_t kIsAcknowledgement = 1U << 31;
+
 /// Some puts, and a record behind them.
 struct Shipment {
   static constexpr size_t kPuts = 4;
