@@ -87,7 +87,7 @@ Communicator::~Communicator() {
   // What was sent last may still be on its way to ranks that are late.
   constexpr uint64_t kPatienceNs = 5'000'000'000;
   constexpr uint64_t kPatienceAfterErrorNs = 200'000'000;
-  custody_.take();  // for good
+  custody_.lock();  // for good
   world_->networks->close(abort_.raised() || poisoned_ != Result::success ? kPatienceAfterErrorNs
                                                                           : kPatienceNs);
   // Its thread looks at this communicator's memory.
@@ -257,7 +257,7 @@ Result Communicator::finish(uint64_t ticket, uint64_t limit_ns) {
   // Many short waits are one long one, as far as the operation's own limit goes.
   Pending& pending = queue_[ticket % kMaxOutstanding];
   if (limit != UINT64_MAX && pending.begun == 0) pending.begun = ticks();
-  const ScopedCustody taken(custody());
+  const std::unique_lock taken = take_custody();
   const uint64_t before = pending.begun == 0 ? 0 : ticks() - pending.begun;
   counted_ = before;
   const Result result = wait_loop_.run(
@@ -273,7 +273,7 @@ Result Communicator::finish(uint64_t ticket, uint64_t limit_ns) {
 Result Communicator::test(uint64_t ticket) {
   if (poisoned_ != Result::success) return adopt_poison();
   if (head_ > ticket) return Result::success;
-  const ScopedCustody taken(custody());
+  const std::unique_lock taken = take_custody();
   for (Poller* poller : pollers_) poller->advance();
   progress();
   if (poisoned_ != Result::success) return adopt_poison();

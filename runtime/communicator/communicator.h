@@ -15,6 +15,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -122,8 +123,10 @@ class Communicator {
   CachedPlan& plan_for(const Call& call);
   void serve_control();
   uint64_t look_after();
-  /// Null where there are no transports.
-  Custody* custody() const { return world_->networks ? &custody_ : nullptr; }
+  /// Holds nothing where there are no transports.
+  std::unique_lock<Custody> take_custody() const {
+    return world_->networks ? std::unique_lock(custody_) : std::unique_lock<Custody>();
+  }
   RankStatus status() const;
   void bind_operation(const Call& call, const void* send, void* recv, host::Operation& operation);
   void progress();

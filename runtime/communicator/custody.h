@@ -10,13 +10,14 @@
 
 namespace tutti {
 
+/// For std::unique_lock.
 class Custody {
  public:
-  bool try_take() { return !taken_.exchange(true, std::memory_order_acquire); }
+  bool try_lock() { return !taken_.exchange(true, std::memory_order_acquire); }
 
   /// Waits for the other one, which has it for microseconds at a time; on a crowded machine it may have been put off its core meanwhile.
-  void take() {
-    for (int turn = 0; !try_take(); ++turn) {
+  void lock() {
+    for (int turn = 0; !try_lock(); ++turn) {
       if (turn < kTurns) {
         cpu_relax();
       } else {
@@ -25,27 +26,11 @@ class Custody {
     }
   }
 
-  void release() { taken_.store(false, std::memory_order_release); }
+  void unlock() { taken_.store(false, std::memory_order_release); }
 
  private:
   static constexpr int kTurns = 1000;
   std::atomic<bool> taken_ = false;
-};
-
-class ScopedCustody {
- public:
-  /// Null: there is nothing to take.
-  explicit ScopedCustody(Custody* custody) : custody_(custody) {
-    if (custody_ != nullptr) custody_->take();
-  }
-  ~ScopedCustody() {
-    if (custody_ != nullptr) custody_->release();
-  }
-  ScopedCustody(const ScopedCustody&) = delete;
-  ScopedCustody& operator=(const ScopedCustody&) = delete;
-
- private:
-  Custody* custody_;
 };
 
 }  // namespace tutti

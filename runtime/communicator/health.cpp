@@ -331,7 +331,7 @@ void Communicator::abort() {
 
 Result Communicator::query() {
   if (const Result failed = look_for_device_failure(); failed != Result::success) return failed;
-  const ScopedCustody taken(custody());
+  const std::unique_lock taken = take_custody();
   // Nobody waits for operations on a device, so nobody else would notice.
   for (int peer = 0; device_ && peer < size(); ++peer) {
     if (peer != rank() && has_ended(peer)) return poison(Result::peer_lost, lost_text(peer));
@@ -358,14 +358,15 @@ void Communicator::serve_control() {
 uint64_t Communicator::look_after() {
   constexpr uint64_t kLaterNs = 200'000'000;
   if (abort_.raised()) return UINT64_MAX;
-  if (!custody_.try_take()) return kLaterNs;
+  std::unique_lock taken(custody_, std::try_to_lock);
+  if (!taken) return kLaterNs;
   const uint64_t next = world_->networks->look_after();
   std::string broken;
   const PortTransport::Failure* failure = broken_port();
   if (failure != nullptr && world_->control->state(failure->rank) == PeerState::alive &&
       has_waited_for_news())
     broken = broken_text(*failure);
-  custody_.release();
+  taken.unlock();
   // Others may wait for what this rank has done and cannot deliver.
   if (!broken.empty()) spread(Result::peer_lost, broken);
   return next;

@@ -33,7 +33,7 @@ std::string Communicator::slowest_text() const {
 }
 
 std::string Communicator::describe() const {
-  const ScopedCustody taken(custody());
+  const std::unique_lock taken = take_custody();
   std::string text =
       fmt::format("{} of {}{}", rank_text(rank()), world_->placement.summary(), slowest_text());
   if (device_) text += "\n  " + device_->describe();
