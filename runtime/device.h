@@ -15,6 +15,7 @@ namespace tutti {
 struct DeviceTeam;
 struct AbortState;
 struct Placement;
+struct RailStatistics;
 class Control;
 class ParcelExchange;
 
@@ -47,6 +48,9 @@ struct DeviceMeeting {
 };
 /// Collective. Null where no rank has a device. Throws Error.
 std::shared_ptr<DeviceTeam> join_devices(const DeviceMeeting& meeting, const Settings& settings);
+
+/// What went over each rail of this rank from and to device memory; none without verbs. Any thread.
+std::vector<RailStatistics> device_rail_statistics(const DeviceTeam& team);
 
 std::unique_ptr<DevicePath> make_device_path(const std::shared_ptr<DeviceTeam>& team, int rank,
                                              const Settings& settings);

@@ -1,6 +1,7 @@
 // A build without CUDA.
 #include "core/error.h"
 #include "runtime/device.h"
+#include "transports/rail_statistics.h"
 
 namespace tutti {
 
@@ -36,6 +37,9 @@ std::shared_ptr<DeviceTeam> make_local_devices(const std::vector<int>&, const Se
 std::shared_ptr<DeviceTeam> join_devices(const DeviceMeeting&, const Settings& settings) {
   static_cast<void>(wanted_device(settings));
   return nullptr;
+}
+std::vector<RailStatistics> device_rail_statistics(const DeviceTeam&) {
+  return {};
 }
 std::unique_ptr<DevicePath> make_device_path(const std::shared_ptr<DeviceTeam>&, int, const Settings&) {
   refuse();

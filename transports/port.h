@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,6 +40,8 @@ struct SignalInfo {
   uint64_t epoch = 0;  // whole
   uint64_t call = 0;   // as in an Announcement
   uint64_t count = 0;
+
+  bool operator==(const SignalInfo&) const = default;
 };
 
 /// What went through one port since it was opened.
@@ -46,8 +49,8 @@ struct PortStatistics {
   uint64_t puts = 0;
   uint64_t signals = 0;
   uint64_t bytes_sent = 0;      // of slices
+  uint64_t bytes_copied = 0;    // of these, by the transport before it sent them, as far as it knows
   uint64_t bytes_received = 0;  // of slices
-  uint64_t busy_ns = 0;         // during which at least one put had not left its source
   uint64_t in_flight_most = 0;  // largest number of bytes in puts that had not left their source
 };
 
@@ -106,6 +109,11 @@ class PortTransport : public Poller {
   /// A transport that repairs what fails may need this rank again for what is drained(). Instead of advance(), now and then while the rank is in
   /// no call. When it wants to be called next, in ns from now; UINT64_MAX: never.
   virtual uint64_t look_after() { return UINT64_MAX; }
+
+  /// Memory of this rank that puts may leave from without a copy, if the transport can do that: why it cannot, for people; empty: it can, or has no
+  /// use for it. The memory stays until forget_source(), and nothing may be in flight from it then.
+  virtual std::string register_source(uint64_t /*id*/, std::span<const std::byte> /*memory*/) { return {}; }
+  virtual void forget_source(uint64_t /*id*/) {}
 
   /// How `peer` is reached, for people: "tcp/eth0". Empty before anything was sent.
   virtual std::string route(int peer) const = 0;

@@ -25,6 +25,8 @@ std::string why_stranger(const PortFrame& frame, size_t header_bytes, const Port
   return {};
 }
 
+}  // namespace
+
 std::string why_broken(const PortFrame& frame, size_t data_bytes, const PortFrameLimits& limits) {
   if (frame.kind == 0 || frame.kind > kWord ||
       (frame.kind > (kPut | kSignal) && (frame.kind & (frame.kind - 1)) != 0))
@@ -40,8 +42,6 @@ std::string why_broken(const PortFrame& frame, size_t data_bytes, const PortFram
     return fmt::format("a signal on counter {}; there are {}", frame.index, kCounters);
   return {};
 }
-
-}  // namespace
 
 PortFrameCheck parse_port_frame(const void* header, size_t header_bytes, size_t data_bytes,
                                 const PortFrameLimits& limits) {

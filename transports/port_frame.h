@@ -24,6 +24,8 @@ enum PortFrameKind : uint8_t {
   kGrant = 4,   // `granted` and `received` alone, and no number
   kLeave = 8,   // nothing follows: the sender is destroying its end
   kWord = 16,   // `granted` and `received` alone
+  /// Counter `index` goes up by one, and all else is as the signal before had it. Never in a header.
+  kBareSignal = 32,
 };
 
 /// On the wire as in memory. All fields are set; those that the kind does not use are 0.
@@ -62,6 +64,9 @@ struct PortFrameCheck {
   PortFrame frame;     // good and broken: `frame.source` is a rank of the communicator
   std::string reason;  // why not
 };
+
+/// What is wrong with a frame of a peer that is known, if it came with `data_bytes` bytes of data; empty: nothing.
+std::string why_broken(const PortFrame& frame, size_t data_bytes, const PortFrameLimits& limits);
 
 /// Looks at `header_bytes` bytes at `header` that came with `data_bytes` bytes of data.
 PortFrameCheck parse_port_frame(const void* header, size_t header_bytes, size_t data_bytes,

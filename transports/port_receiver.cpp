@@ -85,9 +85,13 @@ std::string PortReceiver::apply(const PortFrame& frame) {
   if (has_left_) return fmt::format("frame {} came after the last one", frame.sequence);
   ++next_;
   has_left_ = frame.kind == kLeave;
-  if ((frame.kind & kSignal) == 0) return {};
+  if ((frame.kind & (kSignal | kBareSignal)) == 0) return {};
   Counter& counter = inbox_->line.counters[frame.index];
   const uint64_t before = counter.load(std::memory_order_relaxed);
+  if (frame.kind == kBareSignal) {
+    publish(counter, before + 1);
+    return {};
+  }
   if (frame.value < before)
     return fmt::format("counter {} would fall from {} to {}", frame.index, before, frame.value);
   announce(inbox_->latest, frame);

@@ -2,9 +2,40 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/units.h"
 
 namespace tutti {
+
+namespace {
+
+/// What both have been told by the device, or have found out, counts once.
+void add_rail(RailStatistics& to, const RailStatistics& more) {
+  to.bytes += more.bytes;
+  to.writes += more.writes;
+  to.outstanding += more.outstanding;
+  to.completion.merge(more.completion);
+  to.dead_peers = std::max(to.dead_peers, more.dead_peers);
+  to.is_up = to.is_up && more.is_up;
+  to.port_downs = std::max(to.port_downs, more.port_downs);
+  to.port_ups = std::max(to.port_ups, more.port_ups);
+  to.address_changes = std::max(to.address_changes, more.address_changes);
+  to.device_failures = std::max(to.device_failures, more.device_failures);
+}
+
+}  // namespace
+
+void add_rails(std::vector<RailStatistics>& rails, const std::vector<RailStatistics>& more) {
+  for (const RailStatistics& rail : more) {
+    const auto same = std::ranges::find(rails, rail.name, &RailStatistics::name);
+    if (same == rails.end()) {
+      rails.push_back(rail);
+    } else {
+      add_rail(*same, rail);
+    }
+  }
+}
 
 double share_of(const RailStatistics& rail, std::span<const RailStatistics> rails) {
   uint64_t all = 0;

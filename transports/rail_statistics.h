@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/histogram.h"
 
@@ -27,6 +28,9 @@ struct RailStatistics {
   uint64_t address_changes = 0;
   uint64_t device_failures = 0;
 };
+
+/// Adds those of another transport of the same rank: a rail of the same name is the same device.
+void add_rails(std::vector<RailStatistics>& rails, const std::vector<RailStatistics>& more);
 
 /// Of all bytes that went over `rails`, those of `rail`: 0 to 1.
 double share_of(const RailStatistics& rail, std::span<const RailStatistics> rails);

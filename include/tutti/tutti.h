@@ -243,14 +243,19 @@ TUTTI_API tutti_result_t tutti_mem_alloc(void** memory, size_t bytes, int device
 /* NULL is allowed. No operation may use it any more. */
 TUTTI_API tutti_result_t tutti_mem_free(void* memory);
 
-/* Registers a buffer of this rank, so that ranks which are other processes can work on it in place. Collective: all ranks call it, each with a
- * buffer and size of its own, and at least as often as any other; tutti_deregister likewise, in the same order. It returns when all have.
+/* Registers a buffer of this rank, so that ranks which are other processes can work on it in place, or RDMA devices send it without a copy.
+ * Collective: all ranks call it, each with a buffer and size of its own, and at least as often as any other; tutti_deregister likewise, in the
+ * same order. It returns when all have.
  *
  * A call on device memory whose buffers all are registered (any part of them; the send buffer counts where it is looked at) needs no copies
  * to and from scratch. So the choice must be the same everywhere: a call in registered buffers on one rank and in others on another is
  * TUTTI_MISMATCH. Memory that some rank cannot share (of cudaMallocAsync pools, host memory, size 0) is no error: then none of that
- * registration is used in place, and tutti_comm_describe says why. Inside one process device memory is used in place always, between nodes and
- * in host memory never: there registering changes nothing.
+ * registration is used in place, and tutti_comm_describe says why. Inside one process device memory is used in place always, between nodes never:
+ * there registering it changes nothing.
+ *
+ * Host memory that is registered is sent to other nodes by the transport verbs as it lies (slices from 16 KiB on; operations send from the receive
+ * buffer as well as from the send buffer). Memory that a device refuses (the limit of locked memory) is no error: it is copied, with a
+ * warning. On its other ways registering host memory changes nothing.
  *
  * The buffer must not be freed, nor unmapped, before tutti_deregister has returned, or the communicator was destroyed by all ranks; a call on
  * memory that was freed and allocated again at the same address is refused. Graphs that were captured on registered buffers may run while they are.

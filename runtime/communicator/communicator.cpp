@@ -74,7 +74,18 @@ Communicator::Communicator(std::unique_ptr<World> world, const Settings& setting
   if (world_->control) serve_control();
 }
 
+/// Once, while everything that it tells of is there.
+void Communicator::log_description() const noexcept {
+  if (!world_->networks || !log_enabled(Level::info)) return;
+  try {
+    log(Level::info, "{}", describe());
+  } catch (const Error& error) {
+    log(Level::info, "{} cannot be described: {}", rank_text(rank()), error.what());
+  }
+}
+
 Communicator::~Communicator() {
+  log_description();
   // Operations on the device have the buffers until they end.
   device_.reset();
   give_up();
@@ -83,13 +94,7 @@ Communicator::~Communicator() {
   endpoint_.wake_all();
   write_statistics();
   if (!world_->networks) return;
-  log(Level::info, "{}", describe());
-  // What was sent last may still be on its way to ranks that are late.
-  constexpr uint64_t kPatienceNs = 5'000'000'000;
-  constexpr uint64_t kPatienceAfterErrorNs = 200'000'000;
-  custody_.lock();  // for good
-  world_->networks->close(abort_.raised() || poisoned_ != Result::success ? kPatienceAfterErrorNs
-                                                                          : kPatienceNs);
+  leave_networks();
   // Its thread looks at this communicator's memory.
   world_->control.reset();
 }

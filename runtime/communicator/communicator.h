@@ -63,8 +63,8 @@ class Communicator {
   DevicePath* device() const { return device_.get(); }
   /// Whether calls must ask choose_place() even without a stream.
   bool looks_at_memory() const { return device_ != nullptr || guards_host_memory_; }
-  /// Collective: buffers that peers may use in place where the device path can map them; elsewhere it changes nothing. The number of the
-  /// registration, the same on all ranks. Throw Error.
+  /// Collective: device memory that peers may use in place where the device path can map it, host memory that leaves without a copy where a transport can
+  /// do that; elsewhere it changes nothing. The number of the registration, the same on all ranks. Throw Error.
   uint64_t register_buffer(const void* buffer, size_t bytes);
   void deregister_buffer(uint64_t id);
   /// True where the call works on device memory: Not success: buffers that do not go together.
@@ -132,7 +132,13 @@ class Communicator {
   void progress();
   void announce(const Pending& pending);
 
+  void log_description() const noexcept;
+  /// Waits for what was sent last, which may still be on its way to ranks that are late, and tells all ranks of what will never arrive.
+  void leave_networks();
+  std::string undelivered_text() const;
   Result check_call(const Call& call, const void* send, const void* recv);
+  bool lies_on_device(const void* buffer) const;
+  void register_with_networks(uint64_t id, const void* buffer, size_t bytes);
   Result check_without_device(const Call& call, const void* send, const void* recv, const void* stream);
   Result check_wait(uint64_t waited_ticks, uint64_t ticket);
   Result look_for_device_failure();
@@ -170,7 +176,8 @@ class Communicator {
   std::unique_ptr<DevicePath> device_;  // null: host memory only
   std::set<uint64_t> registered_;
   uint64_t next_registration_ = 1;
-  bool guards_host_memory_;  // the process uses CUDA: buffers may be such that the host cannot reach
+  std::string registration_problem_;  // the latest, of host memory
+  bool guards_host_memory_;           // the process uses CUDA: buffers may be such that the host cannot reach
   Settings settings_;
   host::Endpoint endpoint_;
   std::vector<Poller*> pollers_;

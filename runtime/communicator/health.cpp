@@ -361,15 +361,28 @@ uint64_t Communicator::look_after() {
   std::unique_lock taken(custody_, std::try_to_lock);
   if (!taken) return kLaterNs;
   const uint64_t next = world_->networks->look_after();
-  std::string broken;
-  const PortTransport::Failure* failure = broken_port();
-  if (failure != nullptr && world_->control->state(failure->rank) == PeerState::alive &&
-      has_waited_for_news())
-    broken = broken_text(*failure);
+  const std::string lost = undelivered_text();
+  const bool is_news = !lost.empty() && has_waited_for_news();
   taken.unlock();
-  // Others may wait for what this rank has done and cannot deliver.
-  if (!broken.empty()) spread(Result::peer_lost, broken);
+  if (is_news) spread(Result::peer_lost, lost);
   return next;
+}
+
+/// What a peer may wait for that this rank has done and cannot deliver; empty: nothing.
+std::string Communicator::undelivered_text() const {
+  const PortTransport::Failure* failure = broken_port();
+  if (failure == nullptr || world_->control->state(failure->rank) != PeerState::alive) return {};
+  return broken_text(*failure);
+}
+
+void Communicator::leave_networks() {
+  constexpr uint64_t kPatienceNs = 5'000'000'000;
+  constexpr uint64_t kPatienceAfterErrorNs = 200'000'000;
+  custody_.lock();  // for good
+  const bool has_failed = abort_.raised() || poisoned_ != Result::success;
+  world_->networks->close(has_failed ? kPatienceAfterErrorNs : kPatienceNs);
+  if (const std::string lost = undelivered_text(); !has_failed && !lost.empty())
+    spread(Result::peer_lost, lost);
 }
 
 /// From what this rank shows to its node: asked on the control thread while the rank may be anywhere.

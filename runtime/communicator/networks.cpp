@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/units.h"
 #ifdef TUTTI_HAVE_UCX
 #include "transports/ucx/ucx.h"
 #endif
@@ -47,7 +48,7 @@ class Reach {
 
 }  // namespace
 
-Networks::Networks(const NetworksRequest& request, std::vector<Inbox>& inboxes)
+Networks::Networks(const NetworksRequest& request, std::span<Inbox> inboxes)
     : to_(inboxes.size()), addresses_(inboxes.size()), ports_(inboxes.size()) {
   const Placement& placement = *request.placement;
   const TransportChoice wanted = request.settings->transport;
@@ -197,6 +198,18 @@ void Networks::close(uint64_t patience_ns) {
   for (PortTransport* transport : transports_) transport->close(patience_ns);
 }
 
+std::string Networks::register_source(uint64_t id, std::span<const std::byte> memory) {
+  std::string problem;
+  for (PortTransport* transport : transports_) {
+    if (problem.empty()) problem = transport->register_source(id, memory);
+  }
+  return problem;
+}
+
+void Networks::forget_source(uint64_t id) {
+  for (PortTransport* transport : transports_) transport->forget_source(id);
+}
+
 uint64_t Networks::look_after() {
   uint64_t next = UINT64_MAX;
   for (PortTransport* transport : transports_) next = std::min(next, transport->look_after());
@@ -213,6 +226,15 @@ std::vector<RailStatistics> Networks::rail_statistics() const {
 std::string Networks::route(int peer) const {
   const std::string route = transport_to(peer).route(peer);
   return fmt::format("{}{}{}", transport_to(peer).name(), route.empty() ? "" : " ", route);
+}
+
+std::string Networks::describe(int peer) const {
+  const PortStatistics s = port(peer)->statistics();
+  const std::string copied =
+      s.bytes_copied == 0 ? "" : fmt::format(" ({} copied)", format_size(s.bytes_copied));
+  return fmt::format("{}, {} sent in {} puts{}, {} received, {} signals, at most {} in flight", route(peer),
+                     format_size(s.bytes_sent), s.puts, copied, format_size(s.bytes_received), s.signals,
+                     format_size(s.in_flight_most));
 }
 
 }  // namespace tutti

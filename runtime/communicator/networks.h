@@ -1,4 +1,5 @@
-// The transports between nodes: which there are, which one leads to which rank, and what they tell together.
+// The transports between nodes: which there are, which one leads to which rank, and what they tell together. A communicator has one of these for
+// host memory, and its device another one for device memory, each with slots of its own.
 //
 // The choice. Each rank opens its RDMA devices, if it has any and the user does not say otherwise (TUTTI_TRANSPORT), and all tell all how they
 // are reached, or why not. Two ranks use verbs if both can and their rails are of the same sort, and UCX otherwise. Everybody sees the
@@ -29,10 +30,10 @@ struct NetworksRequest {
 class Networks {
  public:
   /// Collective over all ranks; opens a port to each rank of another node, `inboxes` by rank. Throws Error.
-  Networks(const NetworksRequest& request, std::vector<Inbox>& inboxes);
+  Networks(const NetworksRequest& request, std::span<Inbox> inboxes);
 
   /// Null for the ranks of this node.
-  Port* port(int peer) const { return ports_[static_cast<size_t>(peer)]; }
+  Port* port(int peer) const { return ports_.at(static_cast<size_t>(peer)); }
   std::vector<Poller*> pollers() const;
 
   bool has_left(int peer) const;
@@ -41,11 +42,16 @@ class Networks {
   /// The first peer that cannot be reached any more; null: all can be.
   const PortTransport::Failure* failure() const;
   void close(uint64_t patience_ns);
+  /// Of this rank; PortTransport::register_source() of all that lead somewhere. Why some could not; empty: nothing is amiss.
+  std::string register_source(uint64_t id, std::span<const std::byte> memory);
+  void forget_source(uint64_t id);
   /// PortTransport::look_after() of all.
   uint64_t look_after();
 
   /// How `peer` is reached, for people: "verbs mlx5_0+mlx5_1".
   std::string route(int peer) const;
+  /// The same, and what went there: "verbs mlx5_0+mlx5_1, 22MiB sent in 1408 puts, ...".
+  std::string describe(int peer) const;
   /// What went over each rail of this rank; none without verbs. Any thread.
   std::vector<RailStatistics> rail_statistics() const;
   /// Why some ranks are not reached by verbs; empty where all are, or this machine has no RDMA device.

@@ -1,6 +1,7 @@
 // Operations on device memory, as far as the communicator is concerned: which calls they are, and what their errors mean.
 #include <fmt/format.h>
 
+#include "core/log.h"
 #include "runtime/communicator/communicator.h"
 #include "runtime/device.h"
 
@@ -102,7 +103,24 @@ uint64_t Communicator::register_buffer(const void* buffer, size_t bytes) {
   const uint64_t id = next_registration_++;
   if (device_ != nullptr) device_->register_buffer(id, buffer, bytes);
   registered_.insert(id);
+  if (world_->networks && bytes != 0 && !lies_on_device(buffer)) register_with_networks(id, buffer, bytes);
   return id;
+}
+
+bool Communicator::lies_on_device(const void* buffer) const {
+  if (device_ != nullptr) return device_->place_of(buffer) == Place::device;
+  return guards_host_memory_ && is_device_memory(buffer);
+}
+
+/// What cannot be registered is copied, as if it had not been.
+void Communicator::register_with_networks(uint64_t id, const void* buffer, size_t bytes) {
+  const std::unique_lock taken = take_custody();
+  const std::string problem =
+      world_->networks->register_source(id, {static_cast<const std::byte*>(buffer), bytes});
+  if (problem.empty()) return;
+  registration_problem_ = problem;
+  log(Level::warn, "{}: a buffer of {} bytes at {} is copied before it is sent, though it was registered: {}",
+      rank_text(rank()), bytes, buffer, problem);
 }
 
 void Communicator::deregister_buffer(uint64_t id) {
@@ -112,6 +130,9 @@ void Communicator::deregister_buffer(uint64_t id) {
     raise(Result::invalid_argument, "{}: tutti_deregister: buffer {} is not registered", rank_text(rank()),
           id);
   if (device_ != nullptr) device_->deregister_buffer(id);
+  if (!world_->networks) return;
+  const std::unique_lock taken = take_custody();
+  world_->networks->forget_source(id);
 }
 
 }  // namespace tutti

@@ -4,20 +4,9 @@
 #include <algorithm>
 
 #include "core/clock.h"
-#include "core/units.h"
 #include "runtime/communicator/communicator.h"
 
 namespace tutti {
-
-namespace {
-
-std::string traffic_text(const PortStatistics& s) {
-  return fmt::format("{} sent in {} puts, {} received, {} signals, at most {} in flight",
-                     format_size(s.bytes_sent), s.puts, format_size(s.bytes_received), s.signals,
-                     format_size(s.in_flight_most));
-}
-
-}  // namespace
 
 /// Whose work or whose link is slow: the peer for which this rank waited longer than for all others together, "; it waited mostly for
 /// rank 3 (node b): 1.2 s of 1.3 s". (How fast puts leave their sources says little: a socket takes them long before the wire does.)
@@ -39,15 +28,12 @@ std::string Communicator::describe() const {
   if (device_) text += "\n  " + device_->describe();
   if (world_->networks && !world_->networks->remark().empty())
     text += "\n  not all ranks are reached by verbs: " + world_->networks->remark();
+  if (!registration_problem_.empty())
+    text += "\n  registered memory that is copied all the same: " + registration_problem_;
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
-    const Port* port = endpoint_.peer(peer).port;
-    text += fmt::format("\n  {}: ", rank_text(peer));
-    if (port == nullptr) {
-      text += "shared memory";
-    } else {
-      text += fmt::format("{}, {}", world_->networks->route(peer), traffic_text(port->statistics()));
-    }
+    text += fmt::format("\n  {}: {}", rank_text(peer),
+                        world_->is_mapped(peer) ? "shared memory" : world_->networks->describe(peer));
     const double waited = static_cast<double>(ticks_to_ns(waited_for_[static_cast<size_t>(peer)])) * 1e-9;
     text += fmt::format(", awaited {:.3g} s", waited);
   }

@@ -104,12 +104,14 @@ CUresult launch(Bunch& bunch) {
 /// As Communicator spreads errors: to the ranks of this node through shared memory, to the others over the control tree.
 Alarm alarm_of(const DeviceMeeting& meeting) {
   const auto token = [abort = meeting.abort] { return AbortToken(abort); };
-  return {.is_raised = [token] { return token().raised(); },
-          .raise =
-              [token, rank = meeting.rank, control = meeting.control](const std::string& text) {
-                token().raise(Result::peer_lost, rank, text);
-                control->spread(Result::peer_lost, text);
-              }};
+  return {
+      .is_raised = [token] { return token().raised(); },
+      .has_ended = [control = meeting.control](int rank) { return control->state(rank) == PeerState::ended; },
+      .raise =
+          [token, rank = meeting.rank, control = meeting.control](const std::string& text) {
+            token().raise(Result::peer_lost, rank, text);
+            control->spread(Result::peer_lost, text);
+          }};
 }
 
 /// What tutti_mem_alloc has given out.
@@ -181,6 +183,10 @@ std::shared_ptr<DeviceTeam> join_devices(const DeviceMeeting& meeting, const Set
       .all_gather = [&](const std::string& mine) { return meeting.control->all_gather(mine); },
       .alarm = alarm_of(meeting)};
   return join_team(team, wanted_device(settings), settings);
+}
+
+std::vector<RailStatistics> device_rail_statistics(const DeviceTeam& team) {
+  return team.network ? team.network->rail_statistics() : std::vector<RailStatistics>();
 }
 
 std::unique_ptr<DevicePath> make_device_path(const std::shared_ptr<DeviceTeam>& team, int rank,

@@ -367,7 +367,11 @@ std::optional<DevicePath::Failure> DeviceCommunicator::failure() const {
   }
   const cuda::DeviceFault& fault = team_->words(rank_).fault;
   if (acquire(fault.state) == 0) return std::nullopt;
-  return explain(fault, timeout_ns_);
+  Failure failure = explain(fault, timeout_ns_);
+  const auto peer = static_cast<size_t>(fault.peer);
+  if (failure.code == Result::timeout && peer < team_->members.size() && !team_->members[peer].mapped)
+    failure.text += fmt::format("; its device memory is reached by {}", team_->network->route(fault.peer));
+  return failure;
 }
 
 void DeviceCommunicator::give_up() noexcept {
@@ -397,13 +401,14 @@ std::string DeviceCommunicator::latest_text() const {
 }
 
 std::string DeviceCommunicator::describe() const {
-  return fmt::format("device {} ({}), at most {} thread blocks, {} KiB of scratch each, {}{}{}", device(),
+  return fmt::format("device {} ({}), at most {} thread blocks, {} KiB of scratch each, {}{}{}{}", device(),
                      cuda_device().facts().name, team_->layout.parts,
                      (team_->layout.packets_bytes + team_->layout.slots_bytes) / 1024,
                      team_->one_process ? "buffers of all ranks in one process"
-                     : team_->network   ? "windows of its node, a network through pinned memory to others"
+                     : team_->network   ? "windows of its node, pinned memory and a network to others"
                                         : "windows of other processes",
-                     team_->registrations ? team_->registrations->describe(in_place_) : "", latest_text());
+                     team_->registrations ? team_->registrations->describe(in_place_) : "", latest_text(),
+                     team_->network ? team_->network->describe() : "");
 }
 
 std::vector<cuda::DeviceStamp> DeviceCommunicator::stamps() const {

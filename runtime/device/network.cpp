@@ -1,12 +1,11 @@
 #include "runtime/device/network.h"
 
+#include <fmt/format.h>
+
 #include <cstddef>
 #include <new>
 
 #include "core/error.h"
-#ifdef TUTTI_HAVE_UCX
-#include "transports/ucx/ucx.h"
-#endif
 
 namespace tutti {
 
@@ -35,29 +34,9 @@ constexpr size_t whole_pages(size_t bytes) {
   return (bytes + kPage - 1) / kPage * kPage;
 }
 
-std::unique_ptr<PortTransport> make_transport([[maybe_unused]] int rank,
-                                              [[maybe_unused]] const Placement& placement,
-                                              [[maybe_unused]] std::byte* slots,
-                                              [[maybe_unused]] uint64_t slots_bytes,
-                                              [[maybe_unused]] UcxPut put) {
-#ifdef TUTTI_HAVE_UCX
-  return make_ucx_transport({.rank = rank,
-                             .ranks = placement.size(),
-                             .slots = slots,
-                             .slots_bytes = slots_bytes,
-                             .put = put,
-                             .name_of = [&placement](int r) { return placement.rank_name(r); }});
-#else
-  raise(Result::unsupported,
-        "rank {}: the ranks are on {} nodes, and this build has no transport between nodes (UCX)", rank,
-        placement.node_count());
-#endif
-}
-
 }  // namespace
 
-Network::Network(const cuda::DevicePtr& device, int rank, const Placement& placement, uint64_t slots_bytes,
-                 UcxPut put)
+Network::Network(const cuda::DevicePtr& device, int rank, const Placement& placement, uint64_t slots_bytes)
     : device_(device),
       rank_(rank),
       placement_(placement),
@@ -67,19 +46,19 @@ Network::Network(const cuda::DevicePtr& device, int rank, const Placement& place
       slots_descriptor_(shm::create_memory(whole_pages(slots_bytes), rank)),
       slots_(static_cast<size_t>(placement.size())) {
   new (shared_.as<std::byte>()) cuda::FifoFeedback{};
-  for (int r = 0; r < placement.size(); ++r) new (inboxes() + r) Inbox{};
+  std::uninitialized_value_construct_n(inboxes().data(), inboxes().size());
   Slots& own = slots_[static_cast<size_t>(rank)];
   own.mapping = shm::Mapping(slots_descriptor_.get(), whole_pages(slots_bytes));
-  transport_ = make_transport(rank_, placement_, own.mapping.data(), slots_bytes_, put);
 }
 
 Network::~Network() {
   progress_.reset();
-  transport_.reset();
+  networks_.reset();
 }
 
-Inbox* Network::inboxes() const {
-  return reinterpret_cast<Inbox*>(shared_.as<std::byte>() + inboxes_at(kTriggers));
+std::span<Inbox> Network::inboxes() const {
+  return {reinterpret_cast<Inbox*>(shared_.as<std::byte>() + inboxes_at(kTriggers)),
+          static_cast<size_t>(placement_.size())};
 }
 
 Parcel Network::slots_parcel() {
@@ -106,24 +85,51 @@ void Network::map_slots(const std::vector<Parcel>& parcels) {
   }
 }
 
-void Network::start(const std::vector<std::string>& addresses, uint64_t& abort_word) {
+void Network::start(const Start& start) {
+  const NetworksRequest request = {.rank = rank_,
+                                   .placement = &placement_,
+                                   .slots = {slots_[static_cast<size_t>(rank_)].mapping.data(), slots_bytes_},
+                                   .settings = start.settings,
+                                   .all_gather = start.all_gather};
+  networks_ = std::make_unique<Networks>(request, inboxes());
   auto* const base = shared_.as<std::byte>();
+  constexpr uint64_t kStagingRing = 0;  // its number; there is no other source
+  copied_because_ = networks_->register_source(kStagingRing, {base + staging_at_, slots_bytes_});
   auto* const feedback = reinterpret_cast<cuda::FifoFeedback*>(base);
   auto* const triggers = reinterpret_cast<cuda::Trigger*>(base + kTriggersAt);
-  Progress::Work work = {.triggers = cuda::FifoConsumer(triggers, kTriggers, *feedback),
-                         .feedback = feedback,
-                         .staging = base + staging_at_,
-                         .staging_bytes = slots_bytes_,
-                         .transport = transport_.get(),
-                         .ports = {},
-                         .abort_word = &abort_word};
-  work.ports.resize(static_cast<size_t>(placement_.size()));
-  for (int peer = 0; peer < placement_.size(); ++peer) {
-    if (placement_.same_node(rank_, peer)) continue;
-    const auto p = static_cast<size_t>(peer);
-    work.ports[p] = &transport_->open(peer, addresses[p], inboxes()[peer]);
-  }
-  progress_ = std::make_unique<Progress>(std::move(work));
+  progress_ = std::make_unique<Progress>(
+      Progress::Work{.triggers = cuda::FifoConsumer(triggers, kTriggers, *feedback),
+                     .feedback = feedback,
+                     .staging = base + staging_at_,
+                     .staging_bytes = slots_bytes_,
+                     .rank = rank_,
+                     .placement = &placement_,
+                     .networks = networks_.get(),
+                     .abort_word = start.abort_word});
+}
+
+std::string Network::route(int peer) const {
+  std::string route;
+  progress_->let_in([&] { route = networks_->route(peer); });
+  return route;
+}
+
+std::string Network::describe() const {
+  std::string text;
+  if (!networks_->remark().empty())
+    text = "\n    device memory does not reach all ranks by verbs: " + networks_->remark();
+  if (!copied_because_.empty())
+    text += "\n    device memory is copied once more before it is sent: " + copied_because_;
+  progress_->let_in([&] {
+    for (int peer = 0; peer < placement_.size(); ++peer) {
+      if (placement_.same_node(rank_, peer)) continue;
+      text +=
+          fmt::format("\n    device memory to {}: {}", placement_.rank_name(peer), networks_->describe(peer));
+    }
+  });
+  const std::vector<RailStatistics> rails = rail_statistics();
+  for (const RailStatistics& rail : rails) text += "\n    device memory by " + text_of(rail, rails);
+  return text;
 }
 
 cuda::DeviceNetwork Network::view(uint64_t* granted) const {

@@ -1,19 +1,22 @@
 // What joins one rank's device to the ranks of other nodes: pinned memory that kernels and the progress code share, network slots that the
-// ranks of a node share, a port transport of its own, and the progress code.
+// ranks of a node share, networks of its own (verbs or UCX for each peer, chosen as for host memory), and the progress code.
 //
 //   pinned memory:   FifoFeedback | Trigger[kTriggers] | Inbox[ranks] | staging ring
-//   network slots:   one memory file per rank, mapped and registered by all ranks of its node; the rank's transport writes them
+//   network slots:   one memory file per rank, mapped and registered by all ranks of its node; the rank's transports write them
 //
 // Made in steps, because each needs what other ranks have made: construct; map_slots(); start().
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "collectives/executors/cuda/launch.h"
-#include "core/env.h"
 #include "runtime/bootstrap/parcels.h"
+#include "runtime/communicator/networks.h"
+#include "runtime/communicator/settings.h"
 #include "runtime/device/progress.h"
 #include "runtime/topology/placement.h"
 #include "transports/cuda_ipc/memory.h"
@@ -23,10 +26,16 @@ namespace tutti {
 
 class Network {
  public:
-  /// Makes the memory and the transport. `slots_bytes` is of one rank. Throws Error.
-  Network(const cuda::DevicePtr& device, int rank, const Placement& placement, uint64_t slots_bytes,
-          UcxPut put);
-  /// The transport goes before the memory that it writes.
+  /// How the progress code is started.
+  struct Start {
+    const Settings* settings = nullptr;
+    std::function<std::vector<std::string>(const std::string&)> all_gather;  // among all ranks, by rank
+    uint64_t* abort_word = nullptr;  // set when a peer cannot be reached
+  };
+
+  /// Makes the memory. `slots_bytes` is of one rank. Throws Error.
+  Network(const cuda::DevicePtr& device, int rank, const Placement& placement, uint64_t slots_bytes);
+  /// The transports go before the memory that they write.
   ~Network();
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;
@@ -35,15 +44,20 @@ class Network {
   Parcel slots_parcel();
   /// Everybody's parcel, by place on this node.
   void map_slots(const std::vector<Parcel>& parcels);
-  /// How ranks of other nodes reach this one.
-  std::string address() const { return transport_->address(); }
-  /// Opens the ports, `addresses` by rank, and starts the progress code, which sets `abort_word` when a peer cannot be reached.
-  void start(const std::vector<std::string>& addresses, uint64_t& abort_word);
+  /// Opens the ports and starts the progress code. Collective over all ranks. Throws Error.
+  void start(const Start& start);
 
   /// As kernels see it. `granted`: a word for each rank, in memory of the device.
   cuda::DeviceNetwork view(uint64_t* granted) const;
   Progress& progress() { return *progress_; }
   const Progress& progress() const { return *progress_; }
+
+  /// How device memory reaches rank `peer` of another node: "verbs mlx5_0+mlx5_1".
+  std::string route(int peer) const;
+  /// For people: a line for each rank of another node, and for each rail.
+  std::string describe() const;
+  /// Any thread. Empty without verbs.
+  std::vector<RailStatistics> rail_statistics() const { return networks_->rail_statistics(); }
 
  private:
   static constexpr uint64_t kTriggers = 1024;
@@ -53,7 +67,7 @@ class Network {
     cuda::HostRegistration registration;
   };
 
-  Inbox* inboxes() const;
+  std::span<Inbox> inboxes() const;
 
   cuda::DevicePtr device_;
   int rank_;
@@ -63,7 +77,8 @@ class Network {
   cuda::PinnedMemory shared_;
   Descriptor slots_descriptor_;  // until slots_parcel()
   std::vector<Slots> slots_;     // by rank; empty for ranks of other nodes
-  std::unique_ptr<PortTransport> transport_;
+  std::unique_ptr<Networks> networks_;
+  std::string copied_because_;  // why a transport does not read the staging ring as it lies; empty: all do
   std::unique_ptr<Progress> progress_;
 };
 

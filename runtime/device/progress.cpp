@@ -1,11 +1,12 @@
 #include "runtime/device/progress.h"
 
-#include <poll.h>
+#include <fmt/format.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <time.h>
 
+#include <algorithm>
 #include <array>
 #include <exception>
 
@@ -42,7 +43,10 @@ class SignalsBlocked {
 
 }  // namespace
 
-Progress::Progress(Work work) : work_(std::move(work)), wake_(Sleeper::make_wake_descriptor()) {
+Progress::Progress(const Work& work)
+    : work_(work), pollers_(work_.networks->pollers()), wake_(Sleeper::make_wake_descriptor()) {
+  awaited_.push_back({wake_.get(), POLLIN, 0});
+  for (const Poller* poller : pollers_) awaited_.push_back({poller->descriptor(), POLLIN, 0});
   const SignalsBlocked blocked;
   thread_ = std::thread([this] { run(); });
 }
@@ -69,22 +73,48 @@ void Progress::finish(uint64_t patience_ns) noexcept {
   thread_.join();
 }
 
+void Progress::let_in(const std::function<void()>& look) {
+  std::unique_lock lock(visits_);
+  visit_over_.wait(lock, [this] { return visitor_ == nullptr; });
+  if (is_over_) return look();
+  visitor_ = &look;
+  has_visitor_.store(true, std::memory_order_release);
+  Sleeper::wake(wake_.get());
+  visit_over_.wait(lock, [&] { return visitor_ != &look; });
+}
+
+void Progress::receive_visitor(bool is_last) noexcept {
+  const std::lock_guard lock(visits_);
+  is_over_ = is_last;
+  has_visitor_.store(false, std::memory_order_relaxed);
+  if (visitor_ == nullptr) return;
+  (*visitor_)();
+  visitor_ = nullptr;
+  visit_over_.notify_all();
+}
+
 void Progress::run() noexcept {
   try {
-    uint64_t latest = now_ns();
-    while (!ending_.load(std::memory_order_acquire)) {
-      if (turn()) {
-        latest = now_ns();
-      } else {
-        rest(now_ns() - latest);
-      }
-    }
-    const uint64_t end = now_ns() + patience_ns_;
-    while (turn() && now_ns() < end) sched_yield();
-    work_.transport->close(patience_ns_);
+    serve();
   } catch (const std::exception& error) {
     fail({-1, error.what()});
   }
+  receive_visitor(true);
+}
+
+void Progress::serve() {
+  uint64_t latest = now_ns();
+  while (!ending_.load(std::memory_order_acquire)) {
+    if (turn()) {
+      latest = now_ns();
+    } else {
+      rest(now_ns() - latest);
+    }
+    if (has_visitor_.load(std::memory_order_relaxed)) receive_visitor(false);
+  }
+  const uint64_t end = now_ns() + patience_ns_;
+  while (turn() && now_ns() < end) sched_yield();
+  work_.networks->close(patience_ns_);
 }
 
 /// True where something happened.
@@ -95,7 +125,7 @@ bool Progress::turn() {
     post(trigger);
     any = true;
   }
-  work_.transport->advance();
+  for (Poller* poller : pollers_) poller->advance();
   if (!rooms_.empty()) {
     give_room_back();
     any = true;
@@ -111,7 +141,7 @@ void Progress::post(const cuda::TakenTrigger& trigger) {
     *fields.at(trigger.detail) = trigger.value;
     return;
   }
-  Port& port = *work_.ports.at(static_cast<size_t>(trigger.peer));
+  Port& port = *work_.networks->port(static_cast<int>(trigger.peer));
   switch (trigger.kind) {
     case cuda::TriggerKind::put: {
       const cuda::StagingPiece piece = cuda::next_piece(staged_, trigger.detail, work_.staging_bytes);
@@ -141,8 +171,24 @@ void Progress::give_room_back() {
 }
 
 void Progress::look_for_failure() {
-  const PortTransport::Failure& failure = work_.transport->failure();
-  if (failure.rank >= 0 && !failed_.load(std::memory_order_relaxed)) fail(failure);
+  if (failed_.load(std::memory_order_relaxed)) return;
+  const PortTransport::Failure* failure = work_.networks->failure();
+  if (failure == nullptr) return;
+  fail({failure->rank,
+        fmt::format("the connection from {} to {} for device memory ({}) is broken: {}",
+                    work_.placement->rank_name(work_.rank), work_.placement->rank_name(failure->rank),
+                    work_.networks->route(failure->rank), failure->text)});
+}
+
+/// A connection on which nothing is to be sent does not tell, and kernels that wait ask nobody.
+void Progress::look_for_ended() {
+  constexpr uint64_t kLookNs = 10'000'000;
+  if (failed_.load(std::memory_order_relaxed) || ticks() < next_look_) return;
+  next_look_ = ticks() + ns_to_ticks(kLookNs);
+  for (int peer = 0; peer < work_.placement->size(); ++peer) {
+    if (work_.networks->port(peer) == nullptr || !alarm_.has_ended(peer)) continue;
+    return fail({peer, fmt::format("{} has ended", work_.placement->rank_name(peer))});
+  }
 }
 
 void Progress::fail(PortTransport::Failure failure) {
@@ -154,6 +200,7 @@ void Progress::fail(PortTransport::Failure failure) {
 
 void Progress::mind_alarm() {
   if (raised_) return;
+  look_for_ended();
   const bool failed = failed_.load(std::memory_order_relaxed);
   if (!failed && !alarm_.is_raised()) return;
   raised_ = true;
@@ -173,13 +220,16 @@ void Progress::rest(uint64_t idle_ns) {
   sleep(idle_ns < kLongIdleNs ? kShortSleepNs : kLongSleepNs);
 }
 
-/// A wake-up between the look at the triggers and the sleep is missed only where `sleeping_` is seen late: the sleep is short.
+/// A wake-up between the look at the triggers and the sleep is missed only where `sleeping_` is seen late: the sleep is short. A transport that cannot be
+/// armed has something to do at once, or waits for an answer (verbs, while two ranks greet each other), which may take its time.
 void Progress::sleep(uint64_t longest_ns) {
   sleeping_.store(true, std::memory_order_seq_cst);
-  if (!ending_.load(std::memory_order_acquire) && work_.transport->arm()) {
-    std::array<pollfd, 2> entries = {{{work_.transport->descriptor(), POLLIN, 0}, {wake_.get(), POLLIN, 0}}};
+  if (ending_.load(std::memory_order_acquire) ||
+      !std::ranges::all_of(pollers_, [](Poller* poller) { return poller->arm(); })) {
+    sched_yield();
+  } else {
     const timespec limit = {0, static_cast<long>(longest_ns)};
-    if (ppoll(entries.data(), entries.size(), &limit, nullptr) > 0 && entries[1].revents != 0) {
+    if (ppoll(awaited_.data(), awaited_.size(), &limit, nullptr) > 0 && awaited_.front().revents != 0) {
       uint64_t wakes = 0;
       [[maybe_unused]] const auto got = ::read(wake_.get(), &wakes, sizeof(wakes));
     }

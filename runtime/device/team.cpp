@@ -171,11 +171,12 @@ void share_windows(DeviceTeam& team, const TeamMeeting& meeting, const std::vect
 
 void join_network(DeviceTeam& team, const TeamMeeting& meeting, const cuda::DevicePtr& device,
                   const Settings& settings) {
-  team.network = std::make_unique<Network>(device, meeting.rank, *meeting.placement, team.layout.slots_bytes,
-                                           settings.ucx_put);
+  team.network = std::make_unique<Network>(device, meeting.rank, *meeting.placement, team.layout.slots_bytes);
   team.alarm = meeting.alarm;
   team.network->map_slots(meeting.exchange(team.network->slots_parcel()));
-  team.network->start(meeting.all_gather(team.network->address()), team.words(meeting.rank).abort);
+  team.network->start({.settings = &settings,
+                       .all_gather = meeting.all_gather,
+                       .abort_word = &team.words(meeting.rank).abort});
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "runtime/device.h"
 #include "runtime/statistics/file_name.h"
 #include "runtime/statistics/report.h"
 #include "runtime/statistics/summary.h"
@@ -63,8 +64,12 @@ std::optional<JobSummary> summary_of_job(const JobStatistics& job, const World& 
   return job.figures->summary();
 }
 
+/// Whatever memory the bytes came from.
 std::vector<RailStatistics> rails_of(const World& world) {
-  return world.networks ? world.networks->rail_statistics() : std::vector<RailStatistics>();
+  std::vector<RailStatistics> rails;
+  if (world.networks) add_rails(rails, world.networks->rail_statistics());
+  if (world.devices) add_rails(rails, device_rail_statistics(*world.devices));
+  return rails;
 }
 
 /// Whole or not at all: readers never see half a file.

@@ -180,6 +180,32 @@ TEST_CASE("a graph with operations between nodes is replayed, with other data an
   }
 }
 
+TEST_CASE("a communicator tells how device memory reaches ranks of other nodes, and what went there") {
+  if (skipped_here()) return;
+  Shared<std::atomic<int>> gate(1);
+  const Nodes nodes = "aabb";  // each rank sends to the one of its rail
+  on_nodes(nodes, device_config(), {}, [&](const DeviceProcess& own, int rank) {
+    const Sum sum(own, rank, 4, 100'000);
+    sum.fill(own, 0);
+    expect_success(sum.run(own), "an all-reduce");
+    own.stream.wait();
+    // While its progress code runs.
+    std::string text(8192, '\0');
+    expect_success(tutti_comm_describe(own.comm(), text.data(), text.size(), nullptr), "tutti_comm_describe");
+    uint64_t sent = 0;
+    for (int peer = 0; peer < 4; ++peer) {
+      const char node = nodes[static_cast<size_t>(peer)];
+      const std::string route = fmt::format("device memory to rank {} (node {}): ucx", peer, node);
+      const bool is_elsewhere = node != nodes[static_cast<size_t>(rank)];
+      const size_t at = text.find(route);
+      expect((at != std::string::npos) == is_elsewhere, "rank {}: '{}' in: {}", rank, route, text);
+      if (is_elsewhere && text.compare(text.find(", ", at), 8, ", 0 sent") != 0) ++sent;
+    }
+    expect(sent != 0, "rank {} sent nothing: {}", rank, text);
+    meet_at(gate[0], 4);
+  });
+}
+
 TEST_CASE("a rank that ends is found by the others' kernels") {
   if (skipped_here()) return;
   for (const Nodes nodes : {"ab", "aabb"}) {
@@ -220,6 +246,7 @@ TEST_CASE("a rank on another node that is late is named when the deadline has pa
       own.stream.wait();
       expect_result(tutti_comm_query(own.comm()), TUTTI_TIMEOUT, "rank 0");
       expect_text("rank 1", "who is late");
+      expect_text("its device memory is reached by ucx", "the way there");
       expect_text("all_reduce of 1000 int32, sum", "what was called");
     }
     meet_at(gate[0], 2);

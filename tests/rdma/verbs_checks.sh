@@ -37,6 +37,7 @@ collectives() {
   TUTTI_LOG=info bench all_reduce allreduce_bench -b 16 -e 1M -f 16 -n 20 -w 2 -c 3
   bench broadcast broadcast_bench -b 16 -e 1M -f 16 -n 20 -w 2 -c 3
   TUTTI_ALGO=ring bench ring allreduce_bench -b 4K -e 256K -f 64 -n 10 -w 2 -c 3
+  TUTTI_LOG=info TUTTI_ALGO=ring bench registered allreduce_bench -b 1M -e 1M -n 10 -w 2 -c 3 --registered
   bench many allreduce_bench -b 64 -e 64 -n 1000 -w 2 -c 1000
 }
 
@@ -80,6 +81,25 @@ mended() { printf 'rdma_vm_link %s up; ' "$@"; }
 failover() { disturb one_rail 1000 "$(pulled 0.1)" "$(mended 0.1)" "${large[@]}"; }
 all_rails() { disturb all_rails 1000 "$(pulled 0.0 0.1)" "$(mended 0.0 0.1)" "${large[@]}"; }
 two_communicators() { disturb two_communicators 300 "$(pulled 0.1)" "$(mended 0.1)" two_communicators 8; }
+# All rails of a rank are pulled, which then does its part of a broadcast and leaves.
+leaver() {
+  local status=0 job fifo=/tmp/leaver said=$RDMA_VM_JOB/leaver
+  mkfifo "$fifo"
+  TUTTI_TIMEOUT=30s TUTTI_IB_TIMEOUT=14 TUTTI_IB_RETRY_COUNT=3 rdma_vm_run --id "$bin/tutti-info" -- timeout 60 "$bin/leaver" "$fifo" >"$said" 2>&1 &
+  job=$!
+  await 30 grep -q ready "$said"
+  rdma_vm_link 0.0 down
+  rdma_vm_link 0.1 down
+  # shellcheck disable=SC2016
+  timeout 10 bash -c 'echo go >"$0"' "$fifo"
+  wait "$job" || status=$?
+  check leaver "$status"
+  rdma_vm_link 0.0 up
+  rdma_vm_link 0.1 up
+  await 10 is_active rxe0
+  await 10 is_active rxe1
+}
+
 # What was written by a rail arrives seconds after it was given up.
 late() {
   local status=0
@@ -152,7 +172,30 @@ mixed() {
   check mixed "$status"
 }
 
-(($# > 0)) || set -- info ports one_port collectives disturbed failover late all_rails two_communicators uneven blink credits mixed
+# Device memory, of emulated devices, in builds with CUDA: one rank on each node, until a rail that is pulled has been found dead; and a rank that ends.
+device() {
+  local status=0 devices=${bin%/*}/lib/libtutti_emulated_cuda.so enough=$RDMA_VM_JOB/device.enough
+  [[ -e $devices ]] || return 0
+  export TUTTI_CUDA_LIBRARY=$devices TUTTI_EMULATED_MULTIPROCESSORS=1 TUTTI_EMULATED_THREADS=1
+  TUTTI_STATS=$RDMA_VM_JOB/device.%r.json disturb device 100 \
+    "$(pulled 0.1) await 60 grep -q 'dead) from now on' '$RDMA_VM_JOB/device'; touch '$enough'" "$(mended 0.1)" device_ranks 262144 "$enough"
+  rdma_vm_run --id "$bin/tutti-info" -- timeout 60 "$bin/device_ranks" 4096 >"$RDMA_VM_JOB/device_kill" 2>&1 || status=$?
+  check device_kill "$status"
+  unset TUTTI_CUDA_LIBRARY TUTTI_EMULATED_MULTIPROCESSORS TUTTI_EMULATED_THREADS
+}
+
+# Every system call of a rank on each node between its marks (verbs_calls.cpp). Written to the guest's own memory: each line makes the rank wait.
+# Leaks are not looked for by sanitizers, which would want to be the one who traces.
+calls() {
+  local status=0 trace=/tmp/calls rank
+  # shellcheck disable=SC2016  # for the shell on the node
+  ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0 TUTTI_SPIN=1s TUTTI_IB_TIMEOUT=14 rdma_vm_run --bind --id "$bin/tutti-info" -- bash -c \
+    'exec timeout 60 strace -f -y -o "$1.$RANK" "$0"' "$bin/verbs_calls" "$trace" >"$RDMA_VM_JOB/calls" 2>&1 || status=$?
+  for rank in 0 1; do cp "$trace.$rank" "$RDMA_VM_JOB/calls.$rank" || status=101; done
+  check calls "$status"
+}
+
+(($# > 0)) || set -- info ports one_port collectives disturbed failover late all_rails leaver two_communicators uneven blink credits mixed device calls
 for part in "$@"; do
   $part
   check time "$part" "$(cut -d ' ' -f 1 /proc/uptime)"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The verbs transport, for real: over Soft-RoCE, in one virtual machine (scripts/rdma_vm.sh) of two nodes with two rails each.
 
-RDMA_BIN and RDMA_SCRIPTS come from ctest. Exit status 77 where no virtual machine is possible. One guest is booted for everything; its
-tests judge what verbs_checks.sh has said in it.
+RDMA_BIN and RDMA_SCRIPTS come from ctest, and RDMA_CUDA=ON where CUDA is built in. Exit status 77 where no virtual machine is possible.
+One guest is booted for everything; its tests judge what verbs_checks.sh has said in it.
 """
 import glob
 import json
@@ -16,6 +16,7 @@ import unittest
 
 BIN = os.environ["RDMA_BIN"]
 SCRIPTS = os.environ["RDMA_SCRIPTS"]
+CUDA = os.environ.get("RDMA_CUDA") == "ON"
 HERE = os.path.dirname(os.path.abspath(__file__))
 NOT_POSSIBLE = 77
 
@@ -31,8 +32,8 @@ class Verbs(unittest.TestCase):
     def setUpClass(cls):
         cls.job = tempfile.mkdtemp(prefix="tutti-verbs-")
         cls.addClassCleanup(shutil.rmtree, cls.job)
-        cls.result = call("--nodes", "2", "--rails", "2", "--limit", "450", "--job", cls.job, "--",
-                          "bash", os.path.join(HERE, "verbs_checks.sh"), BIN, timeout=560)
+        cls.result = call("--nodes", "2", "--rails", "2", "--limit", "560", "--job", cls.job, "--",
+                          "bash", os.path.join(HERE, "verbs_checks.sh"), BIN, timeout=650)
         cls.checks = {}
         for line in cls.result.stdout.splitlines():
             if line.startswith("CHECK "):
@@ -90,6 +91,12 @@ class Verbs(unittest.TestCase):
     def test_flat_ring(self):
         self.assert_right("ring", 100)
 
+    def test_registered_buffers_are_not_copied(self):
+        self.assert_right("registered", 100)
+        # The programs' own messages are small, and copied.
+        self.assertRegex(self.written("registered"), r"MiB sent in [0-9]+ puts, ")
+        self.assertNotRegex(self.written("registered"), r"MiB sent in [0-9]+ puts \(")
+
     def test_a_thousand_changing_messages(self):
         self.assert_right("many", 1000)
 
@@ -116,6 +123,11 @@ class Verbs(unittest.TestCase):
         broken = r"the connection from rank [01] \(node node[01]\) to rank [01] \(node node[01]\) is broken: .*IBV_WC_RETRY_EXC_ERR"
         for rank in (0, 1):
             self.assertRegex(self.written("all_rails"), rf"allreduce_bench: rank {rank}: .*{broken}")
+
+    def test_a_rank_that_leaves_tells_of_what_does_not_arrive(self):
+        self.assertEqual(self.said("leaver"), [0], self.written("leaver"))
+        self.assertRegex(self.written("leaver"),
+                         r"rank 1 was told: .*the connection from rank 0 \(node node0\) to rank 1 \(node node1\) is broken: .*IBV_WC_RETRY_EXC_ERR")
 
     def test_uneven_use_of_rails_is_visible(self):
         self.assertEqual(self.said("uneven"), [0], self.written("uneven"))
@@ -175,6 +187,63 @@ class Verbs(unittest.TestCase):
         self.assertGreaterEqual(largest[0], slice_bytes)
         self.assertEqual([bytes_in_flight / largest[0] for bytes_in_flight in largest], [1, 2, 4])
 
+    def calls_of(self, rank):
+        """For each phase of a rank: the system calls of its thread, one line of strace each."""
+        process, between, inside = None, [], False
+        for line in self.written(f"calls.{rank}").splitlines():
+            who, call = line.split(None, 1)
+            process = process or who
+            if who != process or call.startswith("<..."):
+                continue
+            if call.startswith("getppid("):
+                inside = not inside
+                if inside:
+                    between.append([])
+            elif inside:
+                between[-1].append(call)
+        return between
+
+    def phases_of(self, rank):
+        """By name: for each round the figures that the rank has counted itself, and its system calls."""
+        lines = re.findall(rf"^phase (\w+) {rank} (\d+) (\d+) (\d+) (\d+) (\d+)$", self.written("calls"), re.MULTILINE)
+        calls = self.calls_of(rank)
+        self.assertEqual(len(lines), len(calls))
+        phases = {}
+        for (name, *figures), made in zip(lines, calls):
+            counted = dict(zip(("milliseconds", "polls", "posts", "requests", "receives"), map(int, figures)))
+            phases.setdefault(name, []).append((counted, made))
+        return phases
+
+    def test_system_calls_of_the_data_path(self):
+        self.assertEqual(self.said("calls"), [0], self.written("calls"))
+        doorbell = re.compile(r"write\(\d+</dev/infiniband/uverbs\d+>")
+        look = re.compile(r"read\(\d+<anon_inode:\[infinibandevent\]>")
+        for rank in (0, 1):
+            phases = self.phases_of(rank)
+            self.assertEqual(sorted(phases), ["large", "small", "waiting"])
+            for name, rounds in phases.items():
+                steady = []
+                for counted, made in rounds:
+                    # rxe's doorbell, and nothing for what is received.
+                    self.assertEqual(sum(bool(doorbell.match(call)) for call in made), counted["posts"], (rank, name, made))
+                    looks = sum(bool(look.match(call)) for call in made)
+                    others = [call for call in made if not doorbell.match(call) and not look.match(call)]
+                    # Each of two rails is looked at ten times a second.
+                    if looks <= 2 * (counted["milliseconds"] // 100 + 1) and not others:
+                        steady.append(counted)
+                # In a round that a busy machine has held up for longer than it spins, a rank yields and sleeps.
+                self.assertGreater(len(steady), 0, (rank, name, rounds))
+                if name == "waiting" and rank == 0:
+                    self.assertGreater(max(counted["polls"] for counted in steady), 500)
+                    self.assertLessEqual(max(counted["posts"] for counted in steady), 4)
+                if name != "waiting":
+                    self.assertGreater(min(counted["posts"] for counted in steady), 0)
+                if name == "large":
+                    # Slices and their records are posted together.
+                    self.assertGreater(min(counted["requests"] / counted["posts"] for counted in steady), 1.5)
+            # They are posted again in batches, each in whichever phase it becomes full.
+            self.assertGreater(sum(counted["receives"] for rounds in phases.values() for counted, _ in rounds), 0)
+
     def test_a_node_without_devices(self):
         self.assertNotEqual(self.said("forced"), [0])
         self.assertRegex(self.written("forced"),
@@ -184,6 +253,32 @@ class Verbs(unittest.TestCase):
         self.assertRegex(self.written("mixed"), r"rank 1 \(node node1\): ucx tcp")
         self.assertIn("not all ranks are reached by verbs: rank 1 (node node1): there is no RDMA device that can be used",
                       self.written("mixed"))
+
+    @unittest.skipUnless(CUDA, "this build has no CUDA")
+    def test_device_memory_goes_by_verbs_though_a_rail_fails(self):
+        self.assertEqual(self.said("device"), [0], self.written("device"))
+        rounds = re.search(r"(\d+) rounds of 262144 bytes on 2 devices are right", self.written("device"))
+        self.assertIsNotNone(rounds, self.written("device"))
+        for rank in (0, 1):
+            route = rf"device memory to rank {1 - rank} \(node node{1 - rank}\): verbs rxe{2 * rank}\+rxe{2 * rank + 1} \(dead\), (?!0 sent)"
+            self.assertRegex(self.written("device"), route)
+            self.assertRegex(self.written("device"), rf"device memory by rail rxe{2 * rank}: \d+ in \d+ writes")
+            rails = self.rails("device", rank)
+            self.assertEqual([rail["rail"] for rail in rails], [f"rxe{2 * rank}", f"rxe{2 * rank + 1}"])
+            # All-reduces of two ranks: half of the message to be reduced, the other half when it is.
+            self.assertGreater(sum(rail["bytes"] for rail in rails), int(rounds.group(1)) * 262144)
+            self.assertEqual(rails[1]["dead_peers"], 1)
+            self.assertGreater(min(rail["bytes"] for rail in rails), 0)
+
+        # The staging ring is registered; only the words by which the ranks agree are so small that they are copied.
+        self.assertNotIn("copied once more", self.written("device"))
+        for copied in re.findall(r"device memory to .* \((\S+) copied\)", self.written("device")):
+            self.assertRegex(copied, r"^\d{1,4}$")
+
+    @unittest.skipUnless(CUDA, "this build has no CUDA")
+    def test_kernels_are_told_of_a_rank_that_ends(self):
+        self.assertNotEqual(self.said("device_kill"), [0])
+        self.assertRegex(self.written("device_kill"), r"rank 0 was told: rank 1 \(node node1\) has ended")
 
 
 def main():

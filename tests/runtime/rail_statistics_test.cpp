@@ -53,6 +53,25 @@ TEST_CASE("a rail's share is of the bytes of all rails of the rank") {
   CHECK(share_of(unused[0], unused) == 0.0);
 }
 
+TEST_CASE("what two transports gave to one device is added, what the device said to both is not") {
+  std::vector<RailStatistics> rails = two_rails();
+  std::vector<RailStatistics> more = {two_rails()[1]};
+  more[0].address_changes = 4;
+  more.emplace_back().name = "mlx5_2";
+  add_rails(rails, more);
+  REQUIRE(rails.size() == 3);
+  CHECK(rails[0].bytes == 3000);
+  CHECK(rails[1].bytes == 2000);
+  CHECK(rails[1].writes == 4);
+  CHECK(rails[1].outstanding == 1024);
+  CHECK(rails[1].completion.count() == 2 * two_rails()[1].completion.count());
+  CHECK(rails[1].dead_peers == 1);
+  CHECK_FALSE(rails[1].is_up);
+  CHECK(rails[1].port_downs == 2);
+  CHECK(rails[1].address_changes == 4);
+  CHECK(rails[2].name == "mlx5_2");
+}
+
 TEST_CASE("a rail in words: what is not so is not said") {
   const std::vector<RailStatistics> rails = two_rails();
   CHECK(text_of(rails[0], rails) ==

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "tests/transports/guarded_slots.h"
 #include "transports/port_frame.h"
 #include "transports/port_receiver.h"
 #include "transports/ucx/address.h"
@@ -24,10 +25,8 @@ namespace {
 
 using namespace tutti;
 using namespace tutti::ucx;
-using namespace tutti;
 
 constexpr size_t kSlots = 512;
-constexpr size_t kGuard = 256;
 constexpr PortFrameLimits kLimits = {.rank = 1, .ranks = 3, .key = 0x4b4b4b4b4b4b4b4b, .slots_bytes = kSlots};
 
 void demand(bool holds, const char* what) {
@@ -58,9 +57,7 @@ void check_address(const uint8_t* data, size_t size) {
 
 class Target {
  public:
-  Target()
-      : memory_(kSlots + 2 * kGuard, std::byte{0x5a}),
-        receiver_(std::span(memory_).subspan(kGuard, kSlots)) {}
+  Target() : guarded_(kSlots), receiver_(guarded_.slots()) {}
 
   void give(const uint8_t* header, size_t header_bytes, const uint8_t* data, size_t data_bytes) {
     PortFrame known;
@@ -83,14 +80,11 @@ class Target {
     const Counters after = read(inbox_);
     demand(after.first >= before.first && after.second >= before.second && after.granted >= before.granted,
            "counters only grow");
-    const auto is_untouched = [](std::byte b) { return b == std::byte{0x5a}; };
-    demand(std::all_of(memory_.begin(), memory_.begin() + kGuard, is_untouched) &&
-               std::all_of(memory_.end() - kGuard, memory_.end(), is_untouched),
-           "bytes outside the slots are not written");
+    demand(guarded_.are_guards_whole(), "bytes outside the slots are not written");
   }
 
  private:
-  std::vector<std::byte> memory_;
+  port_test::GuardedSlots guarded_;
   PortReceiver receiver_;
   Inbox inbox_ = {};
   int taken_ = 0;

@@ -175,7 +175,6 @@ TEST_CASE("statistics say what went through a port, and how much was in flight",
                      now.bytes_received == 4 * kBytes && now.in_flight_most == kBytes,
                  "puts {}, signals {}, sent {}, received {}, most in flight {}", now.puts, now.signals,
                  now.bytes_sent, now.bytes_received, now.in_flight_most);
-          expect(now.busy_ns > 0 && now.busy_ns < 60 * kSecond, "busy for {} ns", now.busy_ns);
           me.meet();
           me.port(peer).put(source.data(), 50, 0);
           me.port(peer).put(source.data(), 0, 0);  // nothing

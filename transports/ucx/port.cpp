@@ -342,21 +342,17 @@ bool UcxPort::close() {
 }
 
 void UcxPort::begin(size_t bytes) {
-  if (in_flight_ == 0) busy_since_ = ticks();
   in_flight_ += bytes;
   statistics_.in_flight_most = std::max(statistics_.in_flight_most, in_flight_);
 }
 
 void UcxPort::end(size_t bytes) {
-  if (bytes == 0) return;
   in_flight_ -= bytes;
-  if (in_flight_ == 0) busy_ticks_ += ticks() - busy_since_;
 }
 
 PortStatistics UcxPort::statistics() const {
   PortStatistics all = statistics_;
   all.bytes_received = transport_.bytes_received(peer_);
-  all.busy_ns = ticks_to_ns(busy_ticks_ + (in_flight_ != 0 ? ticks() - busy_since_ : 0));
   return all;
 }
 

@@ -166,9 +166,7 @@ class UcxPort final : public Port {
   uint64_t got_frames_ = 0;
   uint64_t told_ = 0;  // the same the other way: what the peer has been told to have come
 
-  uint64_t in_flight_ = 0;   // bytes whose source is in use
-  uint64_t busy_since_ = 0;  // ticks
-  uint64_t busy_ticks_ = 0;
+  uint64_t in_flight_ = 0;  // bytes whose source is in use
   PortStatistics statistics_;
 };
 

@@ -14,7 +14,7 @@ namespace tutti::verbs {
 
 namespace {
 
-constexpr uint32_t kWantedInline = kRecordBytes;
+constexpr uint32_t kWantedInline = 256;
 /// Signalled at least so often.
 constexpr uint32_t kMostUnsignalled = Connection::kDepth / 4;
 
@@ -111,8 +111,9 @@ void Connection::connect(const RailAddress& peer, uint32_t number, uint32_t firs
          "RTS");
 }
 
-uint32_t Connection::own_key(Write::Memory memory) const {
-  return memory == Write::Memory::slots ? rail_->slots_key() : rail_->mail_key();
+uint32_t Connection::own_key(const Write& write) const {
+  if (write.source != nullptr) return write.source->key(*rail_);
+  return write.own == Write::Memory::slots ? rail_->slots_key() : rail_->mail_key();
 }
 
 uint32_t Connection::peers_key(Write::Memory memory) const {
@@ -121,7 +122,7 @@ uint32_t Connection::peers_key(Write::Memory memory) const {
 
 void Connection::stage(const Write& write) {
   ibv_sge& part = parts_[staged_];
-  part = {.addr = reinterpret_cast<uintptr_t>(write.from), .length = write.bytes, .lkey = own_key(write.own)};
+  part = {.addr = reinterpret_cast<uintptr_t>(write.from), .length = write.bytes, .lkey = own_key(write)};
   ibv_send_wr& request = requests_[staged_];
   request = {};
   request.wr_id = id_;
@@ -135,7 +136,7 @@ void Connection::stage(const Write& write) {
   writes_[(first_write_ + kDepth - room_) % kDepth] = write;
   ++staged_;
   --room_;
-  report_ = report_ || write.source_bytes != 0 || write.chunk != MailMemory::kNoChunk;
+  report_ = report_ || write.source_bytes != 0 || write.bounce != MailMemory::kNoBounce;
   mark_.bytes += write.bytes;
   rail_->count_write(write.bytes);
 }

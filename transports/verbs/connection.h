@@ -19,6 +19,7 @@
 #include "transports/verbs/address.h"
 #include "transports/verbs/mail.h"
 #include "transports/verbs/rail.h"
+#include "transports/verbs/sources.h"
 #include "transports/verbs/verbs.h"
 
 namespace tutti::verbs {
@@ -29,14 +30,15 @@ struct Write {
   const void* from = nullptr;
   uint32_t bytes = 0;
   Memory own = Memory::mail;
+  const Source* source = nullptr;  // where it leaves from one of these instead
   uint64_t to = 0;
   Memory peers = Memory::mail;
   std::optional<uint32_t> immediate = {};
   // What it is for.
   static constexpr uint64_t kNoRecord = UINT64_MAX;
-  uint64_t record = kNoRecord;       // it belongs to this one; without, it need not be done again
-  int chunk = MailMemory::kNoChunk;  // its source, free when it is complete
-  uint32_t source_bytes = 0;         // of the user's, to stay until then
+  uint64_t record = kNoRecord;         // it belongs to this one; without, it need not be done again
+  int bounce = MailMemory::kNoBounce;  // its source, free when it is complete
+  uint32_t source_bytes = 0;           // of the user's, to stay until then
 };
 
 class Connection {
@@ -111,7 +113,7 @@ class Connection {
   const Write& next_over();
   int post_receives(int count);
   void change(ibv_qp_attr& attributes, int mask, const char* to);
-  uint32_t own_key(Write::Memory memory) const;
+  uint32_t own_key(const Write& write) const;
   uint32_t peers_key(Write::Memory memory) const;
 
   Rail* rail_;

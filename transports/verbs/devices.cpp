@@ -220,7 +220,18 @@ std::vector<RailInfo> choose_rails(const std::vector<RailInfo>& all, const std::
   return rails;
 }
 
+namespace {
+
+/// A card that reads a page which a fork has made two of reads the wrong one on kernels before 5.12. There registered memory is kept from children then;
+/// later kernels give the child the copy.
+void prepare_for_forks() {
+  if (ibv_is_fork_initialized() == IBV_FORK_DISABLED) static_cast<void>(ibv_fork_init());
+}
+
+}  // namespace
+
 Context open_device(const std::string& name) {
+  prepare_for_forks();
   int count = 0;
   const DeviceList devices(ibv_get_device_list(&count));
   for (int i = 0; devices && i < count; ++i) {

@@ -14,18 +14,19 @@ constexpr size_t whole_pages(size_t bytes) {
 
 MailMemory::MailMemory(int rank, int ranks)
     : ranks_(ranks),
-      chunks_at_(whole_pages(2 * static_cast<size_t>(ranks) * sizeof(Mailbox))),
-      bytes_(chunks_at_ + kChunks * kChunkBytes) {
+      record_bytes_(record_bytes(ranks)),
+      bounces_at_(whole_pages(2 * static_cast<size_t>(ranks) * kRecords * record_bytes_)),
+      bytes_(bounces_at_ + kBounces * kBounceBytes) {
   const Descriptor memory = shm::create_memory(bytes_, rank);
   mapping_ = shm::Mapping(memory.get(), bytes_);
-  for (int i = kChunks - 1; i >= 0; --i) free_.push_back(i);
+  for (int i = kBounces - 1; i >= 0; --i) free_.push_back(i);
 }
 
-int MailMemory::take_chunk() {
-  if (free_.empty()) return kNoChunk;
-  const int chunk = free_.back();
+int MailMemory::take_bounce() {
+  if (free_.empty()) return kNoBounce;
+  const int bounce = free_.back();
   free_.pop_back();
-  return chunk;
+  return bounce;
 }
 
 }  // namespace tutti::verbs

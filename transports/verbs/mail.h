@@ -1,63 +1,71 @@
-// The memory through which records travel, and the chunks by which slices leave that lie in no registered memory.
+// The memory through which records travel, and the bounce buffers by which slices leave that lie in no registered memory.
 //
-//   Mailbox[ranks] | Outbox[ranks] | chunks
+//   mailbox[ranks] | outbox[ranks] | bounce buffers              a mailbox, an outbox: kRecords records of record_bytes()
 //
 // A *mailbox* is written by one peer's card; record number n lies at n modulo kRecords. The peer writes no record before this rank has applied
 // the one kRecords earlier, and said so: that is the peer's *credit*. An outbox holds the records of this rank for one peer until they have
-// arrived there; one is used again only when the credit for it has come, and then it has.
+// arrived there; a place is used again only when the credit for it has come, and then what was in it has.
 //
-// A slice in memory that is not registered is copied to a chunk, and is free again at once.
+// A record has room for a put that is sent with it. The more ranks there are, the smaller it is: so that all mailboxes together stay small.
+//
+// A slice in memory that is not registered is copied to a bounce buffer, and is free again at once.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
-#include "core/sync.h"
-#include "transports/port_frame.h"
 #include "transports/shm/window.h"
+#include "transports/verbs/record.h"
 
 namespace tutti::verbs {
 
 inline constexpr uint64_t kRecords = 64;
-inline constexpr size_t kRecordBytes = 256;
-/// What a record carries itself: the smallest puts.
-inline constexpr size_t kEmbedded = kRecordBytes - sizeof(PortFrame);
 
-struct Record {
-  PortFrame frame;
-  std::byte data[kEmbedded];
-};
-static_assert(sizeof(Record) == kRecordBytes);
-
-struct alignas(kCacheLine) Mailbox {
-  Record records[kRecords];
-  Record& at(uint64_t number) { return records[number % kRecords]; }
-};
+/// What one record takes in a job of so many ranks: between 256 bytes and 4 KiB of data with a header.
+constexpr size_t record_bytes(int ranks) {
+  constexpr size_t kLeast = 256;
+  constexpr size_t kMost = 4096 + 128;
+  constexpr size_t kAll = size_t{4} << 20;  // for all mailboxes and outboxes
+  constexpr size_t kLine = 64;
+  const size_t share = kAll / (2 * static_cast<size_t>(ranks) * kRecords) / kLine * kLine;
+  return std::clamp(share, kLeast, kMost);
+}
 
 class MailMemory {
  public:
-  static constexpr size_t kChunkBytes = 64 * 1024;
-  static constexpr int kNoChunk = -1;
+  static constexpr size_t kBounceBytes = 64 * 1024;
+  static constexpr int kNoBounce = -1;
 
   MailMemory(int rank, int ranks);
 
-  Mailbox& inbox(int peer) { return boxes()[peer]; }
-  Mailbox& outbox(int peer) { return boxes()[ranks_ + peer]; }
+  /// What a peer has written, and what this rank writes to a peer.
+  const std::byte* inbox(int peer, uint64_t number) const { return data() + place(peer, number); }
+  std::byte* outbox(int peer, uint64_t number) const { return data() + place(ranks_ + peer, number); }
+  /// Where record `number` of rank `sender` lies, from the beginning of this memory: the same on all ranks.
+  size_t place(int sender, uint64_t number) const {
+    return (static_cast<size_t>(sender) * kRecords + number % kRecords) * record_bytes_;
+  }
+  /// The largest put that a record carries itself.
+  size_t most_embedded() const { return record_bytes_ - kMostHeader; }
+
   std::byte* data() const { return mapping_.data(); }
   size_t bytes() const { return bytes_; }
 
-  /// kNoChunk: all are in use.
-  int take_chunk();
-  void give_chunk(int chunk) { free_.push_back(chunk); }
-  std::byte* chunk(int index) const { return data() + chunks_at_ + static_cast<size_t>(index) * kChunkBytes; }
+  /// kNoBounce: all are in use.
+  int take_bounce();
+  void give_bounce(int bounce) { free_.push_back(bounce); }
+  std::byte* bounce(int index) const {
+    return data() + bounces_at_ + static_cast<size_t>(index) * kBounceBytes;
+  }
 
  private:
-  static constexpr int kChunks = 32;
-  Mailbox* boxes() const { return reinterpret_cast<Mailbox*>(data()); }
+  static constexpr int kBounces = 32;
 
   int ranks_;
-  size_t chunks_at_;
+  size_t record_bytes_;
+  size_t bounces_at_;
   size_t bytes_;
   shm::Mapping mapping_;
   std::vector<int> free_;

@@ -41,14 +41,19 @@ Rail::Rail(const RailInfo& info, const RailMemory& memory) : info_(info), contex
   room_ = kFirstRoom;
   completions_.reset(ibv_create_cq(context_.get(), room_, nullptr, channel_.get(), 0));
   if (!completions_) refuse(info.name, "a completion queue");
-  if (!memory.slots.empty()) slots_ = register_memory(memory.slots, "slots");
-  mail_ = register_memory(memory.mail, "mailboxes");
+  constexpr int kAccess = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
+  if (!memory.slots.empty()) slots_ = register_memory(memory.slots, kAccess, "slots");
+  mail_ = register_memory(memory.mail, kAccess, "mailboxes");
   greeter_ = std::make_unique<Greeter>(context_.get(), domain_.get(), channel_.get(), info_);
 }
 
-Region Rail::register_memory(std::span<std::byte> memory, const char* what) {
-  constexpr int kAccess = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
-  Region region(ibv_reg_mr(domain_.get(), memory.data(), memory.size(), kAccess));
+Region Rail::register_source(std::span<const std::byte> memory) const {
+  return register_memory(memory, 0, "a buffer");
+}
+
+Region Rail::register_memory(std::span<const std::byte> memory, int access, const char* what) const {
+  // Without the right to write the card does not, whatever the type of the pointer.
+  Region region(ibv_reg_mr(domain_.get(), const_cast<std::byte*>(memory.data()), memory.size(), access));
   if (!region) {
     const int error = errno;
     raise_errno(error, "registering {} bytes of {} with the RDMA device {}{}", memory.size(), what,

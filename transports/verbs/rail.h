@@ -40,6 +40,9 @@ class Rail {
   uint32_t mail_key() const { return mail_->lkey; }
   RailAddress address() const;
 
+  /// Memory that it may read, beside the others. Throws Error.
+  Region register_source(std::span<const std::byte> memory) const;
+
   /// Makes room for so many more completions that may wait at a time. Throws Error.
   void reserve_completions(int more);
 
@@ -69,7 +72,7 @@ class Rail {
 
  private:
   bool has_its_address() const;
-  Region register_memory(std::span<std::byte> memory, const char* what);
+  Region register_memory(std::span<const std::byte> memory, int access, const char* what) const;
 
   RailInfo info_;
   Context context_;

@@ -125,10 +125,19 @@ Port& VerbsTransport::open(int peer, const std::string& address, Inbox& inbox) {
   }
 }
 
-bool VerbsTransport::is_registered(const std::byte* source, size_t bytes) const {
+bool VerbsTransport::is_in_slots(const std::byte* source, size_t bytes) const {
   const auto begin = reinterpret_cast<uintptr_t>(settings_.slots);
   const auto at = reinterpret_cast<uintptr_t>(source);
   return at >= begin && at - begin <= settings_.slots_bytes && bytes <= settings_.slots_bytes - (at - begin);
+}
+
+std::string VerbsTransport::register_source(uint64_t id, std::span<const std::byte> memory) {
+  try {
+    sources_.add(id, memory, rails_);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return {};
 }
 
 bool VerbsTransport::has_left(int peer) const {
@@ -154,10 +163,11 @@ std::string VerbsTransport::name_of(int peer) const {
 // ---- what comes in
 
 void VerbsTransport::advance() {
-  // Greetings are rare, and looking for them costs as much as looking for completions.
+  // Greetings are rare, and looking for them costs as much as looking for completions; so does a look at the clock on some machines.
   constexpr uint32_t kSeldom = 16;
-  const bool listens = armed_ || !greeting_.empty() || turns_++ % kSeldom == 0;
-  if (armed_ || ticks() >= next_look_) take_device_events();
+  const bool is_seldom = turns_++ % kSeldom == 0;
+  const bool listens = armed_ || !greeting_.empty() || is_seldom;
+  if (armed_ || (is_seldom && ticks() >= next_look_)) take_device_events();
   for (size_t r = 0; r < rails_.size(); ++r) {
     if (armed_) rails_[r]->take_events();
     for (int turn = 0; turn < kTurns && poll(r) == kBatch; ++turn) {
@@ -207,7 +217,7 @@ void VerbsTransport::take(size_t rail, const ibv_wc& completion) {
     return;
   }
   port->receive(rail);
-  take_immediate(*port, ntohl(completion.imm_data));
+  port->take(unpack_immediate(ntohl(completion.imm_data)), completion.byte_len);
 }
 
 void VerbsTransport::drain(size_t rail) {
@@ -226,14 +236,6 @@ void VerbsTransport::settle_suspects() {
   for (VerbsPort* port : std::exchange(suspects_, {})) {
     port->is_suspect = false;
     if (!port->settle_losses()) suspect(*port);
-  }
-}
-
-void VerbsTransport::take_immediate(VerbsPort& port, uint32_t immediate) {
-  if ((immediate & kIsAcknowledgement) == 0) {
-    port.take_record(immediate);
-  } else {
-    port.hear_acknowledgement(immediate & ~kIsAcknowledgement);
   }
 }
 
@@ -300,8 +302,8 @@ void VerbsTransport::list(VerbsPort& port) {
   listed_.push_back(&port);
 }
 
-void VerbsTransport::give_chunk(int chunk) {
-  mail_.give_chunk(chunk);
+void VerbsTransport::give_bounce(int bounce) {
+  mail_.give_bounce(bounce);
   for (VerbsPort* port : starved_) list(*port);
   starved_.clear();
 }
@@ -321,22 +323,28 @@ void VerbsTransport::fail(int peer, const std::string& why) noexcept {
 }
 
 /// Tells all peers that nothing follows, and waits until they have said the same and all has arrived: what is on its way when a queue pair is
-/// destroyed is lost.
+/// destroyed is lost, and a failure.
 void VerbsTransport::close(uint64_t patience_ns) {
   if (std::exchange(said_goodbye_, true)) return;
   for (const auto& port : ports_) {
     if (port != nullptr) port->leave();
   }
+  const auto is_unused = [](const auto& port) {
+    return port == nullptr || port->is_broken() || !port->is_open();
+  };
+  const auto has_arrived = [&](const auto& port) {
+    return is_unused(port) || (port->drained() && port->settle());
+  };
   const auto is_done = [&](const auto& port) {
-    return port == nullptr || port->is_broken() || !port->is_open() ||
-           (port->drained() && port->settle() && has_left(port->peer()));
+    return is_unused(port) || (has_arrived(port) && has_left(port->peer()));
   };
   const uint64_t end = now_ns() + patience_ns;
-  for (;;) {
-    advance();
-    if (std::ranges::all_of(ports_, is_done) || now_ns() >= end) return;
+  for (advance(); !std::ranges::all_of(ports_, is_done) && now_ns() < end; advance()) {
     pollfd entry = {events_.get(), POLLIN, 0};
     if (arm()) ::poll(&entry, 1, 1);
+  }
+  for (const auto& port : ports_) {
+    if (!has_arrived(port)) port->lose_the_rest(patience_ns);
   }
 }
 

@@ -6,7 +6,9 @@
 //
 // What is to be sent is a queue of *shipments*: some puts and the record that follows them, which has the next number of the port. A shipment
 // goes over one rail, in the order writes, record; so the record arrives after its puts. It is not begun before there is credit for its
-// record, and it is posted in pieces where the send queue, or the chunks, are full.
+// record, and it is posted in pieces where the send queue, or the bounce buffers, are full. Where that is possible it is a single write: a put that is small
+// enough travels in the record; and where a signal says nothing new but that its counter is one higher, no record is needed: it is a
+// *bare signal*, an immediate that comes with the last byte of the slice.
 //
 // A put is remembered until the signal that follows it, or the next advance(), takes it along. A grant waits in the same way for a record that
 // carries it.
@@ -22,14 +24,13 @@
 // The receiver says in each of its own records how many of the peer's it has applied. Where it has applied half of kRecords without sending any,
 // it sends an *acknowledgement*: a write of no bytes, whose immediate is that number. It needs no credit: between two of them
 // the peer must have used half of its credit, so there are never more than two on their way.
-//
-//   immediate: bit 31 = 0: record, bits 0-30 = its number; bit 31 = 1: acknowledgement, bits 0-30 = how many records
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,6 +41,7 @@
 #include "transports/port_receiver.h"
 #include "transports/verbs/address.h"
 #include "transports/verbs/connection.h"
+#include "transports/verbs/immediate.h"
 #include "transports/verbs/mail.h"
 #include "transports/verbs/rail.h"
 #include "transports/verbs/verbs.h"
@@ -48,22 +50,25 @@ namespace tutti::verbs {
 
 class VerbsTransport;
 
-/// In an immediate: an acknowledgement, no record.
-inline constexpr uint32_t kIsAcknowledgement = 1U << 31;
+inline constexpr size_t kCounters = std::size(decltype(PairLine::counters){});
+static_assert(kCounters == 2, "an immediate has one bit for the counter");
 
 /// Some puts, and a record behind them.
 struct Shipment {
   static constexpr size_t kPuts = 4;
+  /// The record behind its puts; the put in the record; the put, or nothing, and an immediate.
+  enum class Way : uint8_t { behind, inside, bare };
   struct Put {
     const std::byte* source = nullptr;
     size_t bytes = 0;
     uint64_t offset = 0;
   };
   PortFrame frame;
-  std::array<std::byte, kEmbedded> data;  // frame.bytes of it
   std::array<Put, kPuts> puts;
   size_t put_count = 0;
-  bool closed = false;  // has its record
+  bool closed = false;            // has its record
+  bool says_nothing_new = false;  // a signal that could be bare
+  Way way = Way::behind;
   int rail = -1;        // -1: nothing has been posted
   size_t next_put = 0;  // the first that has not been posted entirely
   size_t posted = 0;    // bytes of that one that have
@@ -108,9 +113,8 @@ class VerbsPort final : public Port {
   /// Greets again where it is time. False once there is nothing to wait for.
   bool greet(uint64_t now);
 
-  void take_record(uint64_t number);
-  /// The lower 31 bits of how many records the peer has applied.
-  void hear_acknowledgement(uint32_t records);
+  /// What an immediate says, which came by a write of so many bytes.
+  void take(Immediate immediate, uint32_t bytes);
   void complete(size_t rail);
   void receive(size_t rail);
   /// A write failed, for the reason that `why` tells.
@@ -124,6 +128,8 @@ class VerbsPort final : public Port {
   void leave();
   /// True once everything posted has arrived; sees to it that this is reported.
   bool settle();
+  /// What has not arrived after so long never will.
+  void lose_the_rest(uint64_t patience_ns);
   /// Nothing reaches the peer any more: what has not been sent is dropped.
   void break_off();
 
@@ -132,14 +138,24 @@ class VerbsPort final : public Port {
   void send_greeting(uint32_t flags);
   Shipment& open_shipment();
   Shipment& close_shipment(uint8_t kind);
-  void embed(Shipment& shipment);
+  void begin_shipment(Shipment& shipment);
+  bool is_bare_signal(const Shipment& shipment) const;
   void push_shipments();
   bool post(Shipment& shipment);
+  bool post_bare_signal(Shipment& shipment, Connection& connection);
   bool post_again();
   bool post_puts(Shipment& shipment, Connection& connection);
-  uint32_t stage_piece(Shipment::Put& put, Shipment& shipment, Connection& connection);
+  uint32_t stage_piece(const Shipment::Put& put, Shipment& shipment, Connection& connection);
+  void aim(const Shipment::Put& put, size_t at, Write& write) const;
+  bool load(const Shipment::Put& put, size_t at, Write& write);
+  bool load_whole(const Shipment::Put& put, uint64_t number, Write& write);
+  void copy(std::byte* to, const std::byte* source, size_t bytes);
+  bool lies_registered(const Shipment::Put& put, Write& write);
   bool post_record(Shipment& shipment, Connection& connection);
   bool push_out(Connection& connection);
+  void take_record(uint64_t number);
+  void take_bare_signal(uint64_t number, uint8_t index, uint32_t bytes);
+  bool took(uint64_t number, const std::string& problem);
   void acknowledge(uint64_t records);
   bool make_room(Connection& connection);
   int choose_rail(const Shipment& shipment) const;
@@ -182,14 +198,15 @@ class VerbsPort final : public Port {
   Shipment* queue_ = nullptr;
   Shipment* queue_end_ = nullptr;  // maybe not closed yet
   uint64_t sequence_ = 0;          // number of the next record
-  uint64_t credited_ = 0;          // records that the peer has applied
-  uint64_t told_ = 0;              // of the peer's, what it has been told to have come
+  // Of the latest signal, and of the latest on each counter: the peer has the same when it has come to the next.
+  SignalInfo last_info_;
+  std::array<uint64_t, kCounters> last_value_{};
+  uint64_t credited_ = 0;  // records that the peer has applied
+  uint64_t told_ = 0;      // of the peer's, what it has been told to have come
   uint64_t grant_ = 0;
   uint64_t granted_ = 0;  // told
 
-  uint64_t in_flight_ = 0;   // bytes whose source is in use
-  uint64_t busy_since_ = 0;  // ticks
-  uint64_t busy_ticks_ = 0;
+  uint64_t in_flight_ = 0;  // bytes whose source is in use
   PortStatistics statistics_;
 };
 
@@ -207,6 +224,8 @@ class VerbsTransport final : public PortTransport {
   bool has_left(int peer) const override;
   void close(uint64_t patience_ns) override;
   uint64_t look_after() override;
+  std::string register_source(uint64_t id, std::span<const std::byte> memory) override;
+  void forget_source(uint64_t id) override { sources_.remove(id); }
   std::string route(int peer) const override;
   std::vector<RailStatistics> rail_statistics() const override;
   void advance() override;
@@ -219,13 +238,14 @@ class VerbsTransport final : public PortTransport {
   ShipmentPool& shipments() { return shipments_; }
   PortReceiver& receiver(int peer) { return *receivers_[static_cast<size_t>(peer)]; }
   uint64_t key() const { return key_; }
-  /// True for memory that all rails may read.
-  bool is_registered(const std::byte* source, size_t bytes) const;
+  /// True for memory that all rails may read anyway.
+  bool is_in_slots(const std::byte* source, size_t bytes) const;
+  const Sources& sources() const { return sources_; }
   /// Has push() called for `port` by the next advance().
   void list(VerbsPort& port);
-  /// Has push() called when a chunk has come free.
+  /// Has push() called when a bounce buffer has come free.
   void list_starved(VerbsPort& port) { starved_.push_back(&port); }
-  void give_chunk(int chunk);
+  void give_bounce(int bounce);
   /// Takes what has completed on a rail, until there is nothing more.
   void drain(size_t rail);
   /// Has settle_losses() called until it says that it is done.
@@ -239,7 +259,6 @@ class VerbsTransport final : public PortTransport {
  private:
   int poll(size_t rail);
   void take(size_t rail, const ibv_wc& completion);
-  void take_immediate(VerbsPort& port, uint32_t immediate);
   void wait_for(int descriptor, const RailInfo& rail) const;
   void take_device_events();
   void hear_greetings(Rail& rail);
@@ -253,6 +272,7 @@ class VerbsTransport final : public PortTransport {
   ShipmentPool shipments_;
   MailMemory mail_;
   std::vector<std::unique_ptr<Rail>> rails_;
+  Sources sources_;
   std::vector<std::unique_ptr<VerbsPort>> ports_;  // by rank; null: not opened
   std::vector<VerbsPort*> listed_;
   std::vector<VerbsPort*> greeting_;
