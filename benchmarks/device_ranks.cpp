@@ -28,7 +28,7 @@ DeviceRanks::DeviceRanks(const Options& options, uint64_t largest)
   const size_t message = std::max<size_t>(largest, 1);
   const size_t tape = message + static_cast<size_t>(kPeriod) * kLargestElement;
   const size_t each = (options.has_out_of_place() ? 2 * message : message) + tape;
-  const auto from = wanted.registered ? gpu::Memory::From::tutti : gpu::Memory::From::driver;
+  const auto from = options.registered ? gpu::Memory::From::tutti : gpu::Memory::From::driver;
   for (const int ordinal : wanted.devices) {
     devices_.push_back(std::make_unique<gpu::Device>(ordinal));
     const gpu::Device& device = *devices_.back();

@@ -319,6 +319,15 @@ class Harness::Measurement {
   bool interrupted_ = false;  // the same on all ranks
 };
 
+Registration::Registration(tutti_comm_t comm, const Buffer& buffer) : comm_(comm) {
+  if (tutti_register(comm, buffer.data(), buffer.bytes(), &registration_) != TUTTI_SUCCESS)
+    throw std::runtime_error(fmt::format("--registered: {}", tutti_last_error()));
+}
+
+Registration::~Registration() {
+  static_cast<void>(tutti_deregister(comm_, registration_));
+}
+
 Harness::Harness(World& world, const CollectiveInfo& collective, const Options& options, uint64_t largest)
     : world_(world),
       collective_(collective),
@@ -326,6 +335,9 @@ Harness::Harness(World& world, const CollectiveInfo& collective, const Options& 
       recv_(largest),
       send_(options.has_out_of_place() ? largest : 0) {
   calibrate_ticks();
+  if (!options.registered) return;
+  recv_registration_.emplace(world.measured(), recv_);
+  send_registration_.emplace(world.measured(), send_);
 }
 
 double Harness::measuring_ns() {

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "benchmarks/launcher.h"
@@ -24,6 +25,20 @@
 #include "benchmarks/row_plan.h"
 
 namespace tutti::bench {
+
+/// What the communicator was told by tutti_register, until the end.
+class Registration {
+ public:
+  /// Collective. Throws.
+  Registration(tutti_comm_t comm, const Buffer& buffer);
+  ~Registration();
+  Registration(const Registration&) = delete;
+  Registration& operator=(const Registration&) = delete;
+
+ private:
+  tutti_comm_t comm_;
+  tutti_registration_t registration_ = nullptr;
+};
 
 class Harness {
  public:
@@ -51,6 +66,8 @@ class Harness {
   const Options& options_;
   Buffer recv_;
   Buffer send_;
+  std::optional<Registration> recv_registration_;
+  std::optional<Registration> send_registration_;
   uint64_t generation_ = 0;  // of the data; the same on all ranks at any point
   uint64_t run_start_ = 0;   // the tick of the first timed iteration
 };

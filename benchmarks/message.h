@@ -23,6 +23,7 @@ class Buffer {
   Buffer& operator=(const Buffer&) = delete;
 
   std::byte* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
 
  private:
   std::byte* data_ = nullptr;

@@ -70,6 +70,8 @@ void declare_how(CLI::App& app, OptionTexts& texts) {
   how.option("--chain", texts.chain, "K", "Calls in a chain (default 20); above 1 it means --mode chain");
   how.option("--rate", texts.rate, "CALLS",
              "Call at fixed times, so often in a second, and time each call from when it was due");
+  how.flag("--registered", texts.registered,
+           "Buffers that tutti_register was told of; on a device, of tutti_mem_alloc instead of cuMemAlloc");
   how.flag("--limits", texts.limits,
            "Measure cache-line latency and copy bandwidth too, and how near each row comes to them");
   how.option(
@@ -98,7 +100,6 @@ void declare_device(CLI::App& app, OptionTexts& texts) {
   device.option("--devices", texts.devices, "LIST", "Devices, separated by commas (default 0)");
   device.flag("--graph", texts.graph, "Capture the calls into a CUDA graph and time its replays");
   device.flag("--one-stream", texts.one_stream, "One stream for all ranks instead of one each");
-  device.flag("--registered", texts.registered, "Buffers of tutti_mem_alloc instead of cuMemAlloc");
   device.option("--nccl", texts.nccl, "PATH", "The NCCL of --baseline nccl (default libnccl.so.2)");
   device.flag("--nccl-sweep", texts.nccl_sweep,
               "Run once with each algorithm and protocol of NCCL, and keep its best for each row");

@@ -284,7 +284,6 @@ void refuse_device_options(const OptionTexts& texts) {
       {"--devices", texts.devices.has_value()},
       {"--graph", texts.graph},
       {"--one-stream", texts.one_stream},
-      {"--registered", texts.registered},
       {"--nccl", texts.nccl.has_value()},
       {"--nccl-sweep", texts.nccl_sweep},
   };
@@ -337,7 +336,6 @@ DeviceOptions read_device_options(const OptionTexts& texts) {
   }
   options.graph = texts.graph;
   options.one_stream = texts.one_stream;
-  options.registered = texts.registered;
   options.baseline_nccl = !baselines.empty();
   options.nccl = texts.nccl.value_or(options.nccl);
   options.nccl_sweep = texts.nccl_sweep;
@@ -369,6 +367,7 @@ Options read_options(const CollectiveInfo& collective, const OptionTexts& texts)
   read_noise(texts, options);
   read_aggressor(collective, texts, options);
   options.limits = texts.limits;
+  options.registered = texts.registered;
   if (texts.datatype) {
     options.datatypes =
         read_names<tutti_datatype_t>("--datatype", *texts.datatype, kDatatypes, kDatatypeAliases);

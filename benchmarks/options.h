@@ -34,7 +34,6 @@ struct DeviceOptions {
   std::vector<int> devices{0};
   bool graph = false;       // time replays of a CUDA graph
   bool one_stream = false;  // for all ranks
-  bool registered = false;  // buffers of tutti_mem_alloc
   bool baseline_nccl = false;
   std::string nccl = "libnccl.so.2";
   bool nccl_sweep = false;
@@ -70,6 +69,7 @@ struct Options {
   std::optional<int64_t> iterations;  // empty: as many as fit into `seconds`
   std::optional<int64_t> warmup;      // empty: as many as fit into a tenth of that
   double seconds = 0.5;
+  bool registered = false;            // buffers: by tutti_register; on a device of tutti_mem_alloc
   bool limits = false;                // compare with what the machine allows
   bool windows = false;               // a long row: its windows are said one by one
   int64_t chain = 1;                  // calls that follow each other in one iteration

@@ -272,7 +272,7 @@ TEST_CASE("device memory") {
   REQUIRE(all.device);
   CHECK(all.device->ranks() == 6);
   CHECK(all.device->devices == std::vector<int>{2, 0});
-  CHECK((all.device->graph && all.device->registered && all.chain == 20));
+  CHECK((all.device->graph && all.registered && all.chain == 20));
   CHECK(good("--memory device --one-stream").device->one_stream);
   const Options nccl = good("--memory device --baseline nccl --nccl /x/libnccl.so --nccl-sweep");
   CHECK((nccl.device->baseline_nccl && nccl.device->nccl_sweep && nccl.baselines.empty()));
@@ -281,8 +281,8 @@ TEST_CASE("device memory") {
 
 TEST_CASE("device options that cannot be") {
   CHECK(contains(bad("--memory disk"), "--memory: 'disk'"));
-  for (const char* option : {"--ranks-per-gpu 2", "--devices 0", "--graph", "--one-stream", "--registered",
-                             "--nccl x", "--nccl-sweep", "--baseline nccl"}) {
+  for (const char* option : {"--ranks-per-gpu 2", "--devices 0", "--graph", "--one-stream", "--nccl x",
+                             "--nccl-sweep", "--baseline nccl"}) {
     const std::string name = std::string(option).substr(0, std::string(option).find_last_of(' '));
     CHECK(contains(bad(option), "--memory device"));
     CHECK(contains(bad(option), option[2] == 'b' ? "--baseline nccl" : name));

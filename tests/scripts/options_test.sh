@@ -53,7 +53,7 @@ refused "-x needs NAME or NAME=VALUE, not '1=2'" rdma_vm.sh -x 1=2 -- true
 refused 'a script is missing' rdma_two_vms.sh --limit 5
 refused "there is no script '$scratch/nothing'" rdma_two_vms.sh -- "$scratch/nothing"
 refused "unknown option '--nodes'" rdma_two_vms.sh --nodes 3 -- "$scratch/nothing"
-refused "--part needs latency, bandwidth, collective or rails, not 'all'" rdma_compare.sh --part all "$scratch"
+refused "--part needs latency, bandwidth, collective, rails or victim, not 'all'" rdma_compare.sh --part all "$scratch"
 refused "--turns needs a whole number from 1 up, not '0'" rdma_compare.sh --turns 0 "$scratch"
 refused "the folder of the build's programs is missing" rdma_compare.sh --turns 2
 refused "there is no program 'port_bench' in '$scratch'" rdma_compare.sh "$scratch"
