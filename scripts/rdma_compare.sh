@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Verbs against perftest and against UCX, and several rails against one: in a guest of scripts/rdma_vm.sh, on the same devices, in turns.
+# Verbs against perftest and against UCX, several rails against one, and more credits against fewer: in a guest of scripts/rdma_vm.sh, on the same
+# devices, in turns.
 #
 # Times in such a guest are those of instructions, and they change with what else the machine has to do. So every contender runs in every
 # turn, shortly after the others, and what is compared is the median of its turns.
@@ -8,26 +9,35 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 turns=5
 parts=()
-rate=40
+rate=''
 bin=''
 # A packet that is not answered is sent again after the same time by every contender, the 67 ms of perftest: in a guest that happens now and then.
 readonly timeout_exponent=14
+# Of the part victim: TUTTI_CREDITS, of which auto is what one gets unasked, and the last the most there can be.
+readonly victim_credits=(2 auto 16)
+readonly victim_iterations=400
 
 usage() {
   cat <<'END'
 Usage: scripts/rdma_vm.sh --nodes 2 --limit 900 -- scripts/rdma_compare.sh [options] BIN
   BIN            folder of the build's programs (port_bench, allreduce_bench, tutti-info)
-  --part NAME    latency, bandwidth, collective or rails; may be given several times (default: all, rails where a node has two)
+  --part NAME    latency, bandwidth, collective, rails or victim; may be given several times (default: all, rails where a node has two
+                 and victim where there are four nodes)
   --turns N      how often each contender runs (default 5)
-  --rate MBIT    rails: each is capped to so many Mbit/s (default 40)
+  --rate MBIT    rails: each is capped to so many Mbit/s (default 40); victim: so is node 0 (default 20)
   --help
 
 latency     port_bench by verbs and by UCX, ib_write_lat, and ib_send_lat, which like Tutti takes a completion for what comes: 2 B to 4 KiB
 bandwidth   port_bench by verbs, and ib_write_bw: 64 KiB to 1 MiB
 collective  all-reduce of two ranks, one on each node, by verbs and by UCX (rc_verbs): 8 B to 2 MiB
 rails       port_bench by verbs, capped: one rail, two, and two of which the second has a quarter (needs --rails 2)
+victim      8-byte all-reduce of four ranks on four nodes, while the same ranks' other communicator all-reduces 2 MiB, so that three send to node 0, whose link
+            is capped: its times with few credits, the default and the most (needs --nodes 4)
 
-latency, bandwidth and collective use the first rail of each node. A row has the medians of the turns, and their ratio.
+All but rails use the first rail of each node. A row has the medians of the turns, and their ratio. In victim a row is a number of credits: `in flight` is
+the most that one sender had in puts to node 0, `queue` the most that was seen waiting at the switch for it, `alone` are the times without the other
+communicator, p99.9 and max are of the samples of all turns, and `repeats` is how often, in all turns, rxe sent again, which it does at times though nothing
+was lost: an outlier of the time-out each. TUTTI_SLICE_BYTES (default here 4K) and TUTTI_IB_TIMEOUT (default here 14, 67 ms) are the user's.
 END
 }
 
@@ -41,7 +51,7 @@ parse() {
     case $1 in
       --part)
         need_value "$@"
-        [[ $2 =~ ^(latency|bandwidth|collective|rails)$ ]] || usage_error "--part needs latency, bandwidth, collective or rails, not '$2'"
+        [[ $2 =~ ^(latency|bandwidth|collective|rails|victim)$ ]] || usage_error "--part needs latency, bandwidth, collective, rails or victim, not '$2'"
         parts+=("$2")
         shift
         ;;
@@ -76,9 +86,13 @@ check() {
   if ((${#parts[@]} == 0)); then
     parts=(latency bandwidth collective)
     ((RDMA_VM_RAILS < 2)) || parts+=(rails)
+    ((RDMA_VM_NODES < 4)) || parts+=(victim)
   fi
   if [[ " ${parts[*]} " == *' rails '* ]] && ((RDMA_VM_RAILS < 2)); then
     die 'the part rails needs two rails on each node (scripts/rdma_vm.sh --rails 2)'
+  fi
+  if [[ " ${parts[*]} " == *' victim '* ]] && ((RDMA_VM_NODES < 4)); then
+    die 'the part victim needs four nodes (scripts/rdma_vm.sh --nodes 4)'
   fi
   if [[ " ${parts[*]} " == *' latency '* || " ${parts[*]} " == *' bandwidth '* ]]; then
     for program in ib_write_lat ib_send_lat ib_write_bw; do
@@ -199,7 +213,7 @@ capped() {
 }
 
 rails_turn() {
-  local node link
+  local node link rate=${rate:-40}
   capped "${rate}mbit" "${rate}mbit" 1 one
   awk '{ print $4 * 1.25 }' <(tail -n 1 "$scratch/samples") | note rails 65536 sum
   capped "${rate}mbit" "${rate}mbit" 2 two
@@ -207,6 +221,60 @@ rails_turn() {
   for node in 0 1; do
     for link in 0 1; do rdma_vm_rate "$node.$link" off; done
   done
+}
+
+# Ranks that wait leave the processors to the network. Slices are small: what stands in the queue must pass before the time-out, or is sent again.
+disturbed_all_reduce() {
+  # shellcheck disable=SC2016  # for the shell on the node
+  TUTTI_TRANSPORT=verbs TUTTI_CREDITS=$1 TUTTI_SLICE_BYTES=${TUTTI_SLICE_BYTES:-4K} TUTTI_IB_TIMEOUT=${TUTTI_IB_TIMEOUT:-$timeout_exponent} TUTTI_SPIN=0s TUTTI_SLEEP_AFTER=0s TUTTI_LOG=info \
+    rdma_vm_run --nodes 4 --id "$bin/tutti-info" -- bash -c 'export TUTTI_IB_HCA=${TUTTI_IB_HCA%%,*}; exec timeout 300 "$@"' - \
+    "$bin/allreduce_bench" -b 8 -e 8 -n "$victim_iterations" -w 10 -c 5 --aggressor all_reduce:2M --raw "$scratch/raw" >"$scratch/out" 2>&1 ||
+    die "allreduce_bench failed: $(cat "$scratch/out")"
+}
+
+# The most that a rank had in flight to rank 0.
+most_in_flight() {
+  sed -nE 's/.*  rank 0 \(node node0\): verbs .* at most ([0-9]+)([KM]i)?B? in flight.*/\1\2/p' "$scratch/out" | numfmt --from=auto | sort -n | tail -n 1
+}
+
+# How often rxe sent again what it had sent, on all nodes.
+repeats() {
+  local node
+  for ((node = 0; node < 4; ++node)); do rdma_vm_counters "$node.0"; done | awk '$2 == "completer_retry_err" { sum += $3 } END { print sum + 0 }'
+}
+
+# Writes again and again how many bytes wait at the switch for node 0, until it is ended.
+watch_queue() {
+  while :; do
+    ip netns exec switch tc -s qdisc show dev p0 | sed -nE 's/.*backlog ([0-9]+)b.*/\1/p'
+    sleep 0.1
+  done
+}
+
+victim_turn() {
+  local credits dropped before watch
+  rdma_vm_rate 0.0 "${rate:-20}mbit" 8388608
+  for credits in "${victim_credits[@]}"; do
+    before=$(repeats)
+    watch_queue >"$scratch/queue" &
+    watch=$!
+    disturbed_all_reduce "$credits"
+    kill "$watch"
+    wait "$watch" || true
+    sort -n "$scratch/queue" | tail -n 1 | note victim "$credits" queue
+    echo $(($(repeats) - before)) | note victim "$credits" repeats
+    most_in_flight | note victim "$credits" in_flight
+    sed -nE 's/.*"alone":\{"p50_us":([0-9.]+),.*/\1/p' "$scratch/raw" | note victim "$credits" alone_p50
+    sed -nE 's/.*"alone":\{[^}]*"p99_us":([0-9.]+),.*/\1/p' "$scratch/raw" | note victim "$credits" alone_p99
+    sed -nE 's/.*"us": ?\[([^]]*)\].*/\1/p' "$scratch/raw" | tr ',' '\n' | sort -g >"$scratch/times"
+    awk '{ t[NR] = $1 } END { print t[int((NR + 1) / 2)] }' "$scratch/times" | note victim "$credits" p50
+    awk '{ t[NR] = $1 } END { print t[int(NR * 0.99 + 0.999999)] }' "$scratch/times" | note victim "$credits" p99
+    sed "s/^/$credits /" "$scratch/times" >>"$scratch/victim"
+  done
+  # What is lost is sent again: that would be another matter.
+  dropped=$(ip netns exec switch tc -s qdisc show dev p0 | sed -nE 's/.*dropped ([0-9]+).*/\1/p' | head -n 1)
+  [[ $dropped == 0 ]] || die "the queue of node 0 was full: ${dropped:-no count of} packets dropped"
+  rdma_vm_rate 0.0 off
 }
 
 # --- what came of it --------------------------------------------------------------------------------------------------
@@ -232,13 +300,36 @@ table() {
     }' | sort -s -k 1,1g
 }
 
+# A row for each number of credits.
+victim_table() {
+  local credits
+  echo "# victim, ms; node 0 capped to ${rate:-20} Mbit/s; medians of the turns, p99.9 and max of all samples"
+  printf '%-9s %14s %10s %10s %10s %10s %10s %10s %10s %8s %8s\n' '# credits' 'in flight, KiB' 'queue, KiB' 'alone p50' 'alone p99' p50 p99 p99.9 max samples repeats
+  for credits in "${victim_credits[@]}"; do
+    { sort -k 4,4g "$scratch/samples" && sed 's/^/all /' "$scratch/victim" | sort -k 3,3g; } | awk -v credits="$credits" '
+      $1 == "victim" && $2 == credits { value[$3, ++n[$3]] = $4 }
+      $1 == "victim" && $2 == credits && $3 == "repeats" { repeats += $4 }
+      $1 == "all" && $2 == credits { all[++count] = $3 }
+      function median(name,  k) { k = n[name]; return k ? (value[name, int((k + 1) / 2)] + value[name, int(k / 2) + 1]) / 2 : 0 }
+      END {
+        if (!count) exit
+        printf "%-9s %14.1f %10.1f %10.1f %10.1f %10.1f %10.1f", credits, median("in_flight") / 1024, median("queue") / 1024, median("alone_p50") / 1000, median("alone_p99") / 1000,
+          median("p50") / 1000, median("p99") / 1000
+        if (count < 1000) printf " %10s", "-"
+        else printf " %10.1f", all[int(count * 0.999 + 0.999999)] / 1000
+        printf " %10.1f %8d %8d\n", all[count] / 1000, count, repeats
+      }'
+  done
+}
+
 print_part() {
   case $1 in
     latency) table latency 'p50 of half a round trip, us' verbs ib_write_lat ib_send_lat ucx ;;
     bandwidth) table bandwidth 'Gbit/s' verbs ib_write_bw ;;
     collective) table collective 'all-reduce p50, us' verbs ucx ;;
+    victim) victim_table ;;
     rails)
-      table rails "Mbit/s, each rail capped to $rate" two one
+      table rails "Mbit/s, each rail capped to ${rate:-40}" two one
       table rails 'Mbit/s, the second rail at a quarter of that; the sum is 1.25 times one' one_and_a_quarter sum
       ;;
   esac
@@ -257,7 +348,7 @@ main() {
   parse "$@"
   check
   scratch=$(mktemp -d)
-  touch "$scratch/samples"
+  touch "$scratch/samples" "$scratch/victim"
   # What has been measured is told, however it ends: the time of a guest has a limit.
   trap finish EXIT
   trap 'exit 143' TERM INT
