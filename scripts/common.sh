@@ -164,7 +164,7 @@ choose_launcher() {
   fi
   launch=(mpirun -np "$ranks")
   # Other MPI launchers neither refuse root nor count slots.
-  if mpirun --version 2>/dev/null </dev/null | grep -q 'Open MPI'; then
+  if grep -q 'Open MPI' < <(mpirun --version 2>/dev/null </dev/null); then
     if (($(id -u) == 0)); then launch+=(--allow-run-as-root); fi
     if ((ranks > $(physical_cores))); then
       say "$ranks ranks on $(physical_cores) cores: ranks share cores, so times are longer and vary more"

@@ -30,12 +30,12 @@ installed() {
   IFS='|' read -ra names <<<"$1"
   for name in "${names[@]}"; do
     # A package of several architectures prints one state each; one that is installed is enough.
-    if dpkg-query -W -f='${db:Status-Status}\n' "$name" 2>/dev/null | grep -qx installed; then return 0; fi
+    if grep -qx installed < <(dpkg-query -W -f='${db:Status-Status}\n' "$name" 2>/dev/null); then return 0; fi
   done
   return 1
 }
 
-known() { apt-cache policy "$1" 2>/dev/null | grep -q '^ *Candidate: [^(]'; }
+known() { grep -q '^ *Candidate: [^(]' < <(apt-cache policy "$1" 2>/dev/null); }
 
 # The first name of `a|b` that apt knows; none where it knows none.
 known_name() {

@@ -92,6 +92,8 @@ stage_scripts() {
   local files test
   mapfile -t files < <(tracked 'scripts/*.sh' 'tests/scripts/*.sh' '.ci/run')
   shellcheck -x -P SCRIPTDIR "${files[@]}"
+  # It leaves when it has seen enough, and whoever still writes then has failed, as pipefail counts.
+  if grep -n '| *grep -[a-zA-Z]*q' "${files[@]}"; then die "grep -q at the end of a pipe: use grep -q ... < <(...)"; fi
   for test in "$repo_root"/tests/scripts/*_test.sh; do bash "$test"; done
 }
 
@@ -101,7 +103,7 @@ find_nvcc() { command -v nvcc 2>/dev/null || compgen -G '/usr/local/cuda/bin/nvc
 stage_kernels() {
   local nvcc architectures=80 folder=$builds/kernels
   nvcc=$(find_nvcc)
-  if "$nvcc" --list-gpu-code | grep -qx sm_100; then architectures='80;100'; fi
+  if grep -qx sm_100 < <("$nvcc" --list-gpu-code); then architectures='80;100'; fi
   CC=gcc CXX=g++ cmake --preset release -B "$folder" -DTUTTI_CUDA=ON -DTUTTI_CUDA_ARCHITECTURES="$architectures" -DTUTTI_TESTS=OFF \
     -DTUTTI_BENCHMARKS=OFF -DTUTTI_MPI=OFF
   cmake --build "$folder" -j "$jobs" --target tutti_kernels
@@ -178,7 +180,7 @@ stage_install() {
   local prefix=$builds/install library strangers consumer=$builds/consumer
   rm -rf "$prefix" "$consumer"
   cmake --install "$builds/release" --prefix "$prefix"
-  library=$(find "$prefix" -name 'libtutti.so' | head -n 1)
+  library=$(find "$prefix" -name 'libtutti.so' -print -quit)
   [[ -n $library ]] || die 'no libtutti.so was installed'
 
   strangers=$(nm -D --defined-only "$library" | awk '$2 != "A" && $3 !~ /^tutti_/ { print $3 }')

@@ -18,7 +18,7 @@ refused() {
 }
 
 for script in quickstart test tidy format install_packages cluster measure_launches benchmark ci_summary build_peers rdma_vm rdma_two_vms rdma_compare; do
-  "$repo_root/scripts/$script.sh" --help | grep -q '^Usage: ' || die "no help: $script.sh"
+  grep -q '^Usage: ' < <("$repo_root/scripts/$script.sh" --help) || die "no help: $script.sh"
   refused "unknown option '--nonsense'" "$script.sh" --nonsense
 done
 refused "--np needs a whole number from 1 up, not '0'" quickstart.sh --np 0

@@ -385,8 +385,8 @@ TEST_CASE("what went over each rail is counted", "[verbs]") {
           }
           expect(names == rails_of(rank, 2, 2), "rails {}", names);
           // A write for each slice and its signal; or two, for one.
-          expect(writes >= 20 && writes < 25 && bytes >= 20 * kBytes && bytes < 21 * kBytes, "{} bytes in {} writes", bytes,
-                 writes);
+          expect(writes >= 20 && writes < 25 && bytes >= 20 * kBytes && bytes < 21 * kBytes,
+                 "{} bytes in {} writes", bytes, writes);
           me.meet();
         }) == "");
 }
