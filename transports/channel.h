@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include <cstddef>
+
 #include "core/abort.h"
 #include "core/sleeper.h"
 #include "core/sync.h"
@@ -18,9 +20,12 @@ namespace tutti {
 /// Written before the counter by the same writer into the same line, so checking it costs the reader nothing.
 using Tag = std::atomic<uint64_t>;
 
+/// Of each ordered pair of ranks.
+inline constexpr size_t kPairCounters = 2;
+
 /// In the receiver's window, one for each peer, written by that peer: 64 bytes of state per ordered pair of ranks.
 struct alignas(kCacheLine) PairLine {
-  Counter counters[2];
+  Counter counters[kPairCounters];
   Tag tag;
   uint64_t unused[5];
 };

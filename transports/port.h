@@ -25,8 +25,8 @@
 
 namespace tutti {
 
-/// What arrives from one remote rank, in memory of the receiving rank. Written by the transport while it is advanced, which
-/// happens on the reader's own thread.
+/// What arrives from one remote rank, in memory of the receiving rank. Written by the transport while it is advanced: by
+/// whichever thread does that.
 struct Inbox {
   PairLine line;  // counters and tag, as a mapped peer would write them
   Counter
@@ -95,8 +95,13 @@ class PortTransport : public Poller {
   /// Called once for each peer, in any order on the two sides: what arrives before is kept. Throws Error naming the peer.
   virtual Port& open(int peer, const std::string& address, Inbox& inbox) = 0;
 
-  /// The first peer that cannot be reached any more. Set by advance().
-  virtual const Failure& failure() const = 0;
+  /// Who cannot be reached any more, in the order in which that was found. Grows in advance() and close().
+  virtual const std::vector<Failure>& failures() const = 0;
+  /// The first of them.
+  const Failure& failure() const {
+    static const Failure kNobody;
+    return failures().empty() ? kNobody : failures().front();
+  }
 
   /// True once the peer has destroyed its end in good order, after everything that it had sent. That is no failure; but whoever
   /// still waits for it waits in vain.
@@ -105,6 +110,10 @@ class PortTransport : public Poller {
   /// Says goodbye, and waits up to `patience_ns` until all peers have done so too. A peer to which this rank's end closes earlier may lose
   /// what it has not read yet. Nothing may be posted afterwards.
   virtual void close(uint64_t patience_ns) = 0;
+
+  /// After an error: what has been posted is dropped, as far as it has not left, no source is read by this rank any more, and nothing is sent
+  /// that is posted later. Peers are told nothing.
+  virtual void abandon() noexcept = 0;
 
   /// A transport that repairs what fails may need this rank again for what is drained(). Instead of advance(), now and then while the rank is in
   /// no call. When it wants to be called next, in ns from now; UINT64_MAX: never.

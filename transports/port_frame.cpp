@@ -3,15 +3,12 @@
 #include <fmt/format.h>
 
 #include <cstring>
-#include <iterator>
 
 #include "transports/channel.h"
 
 namespace tutti {
 
 namespace {
-
-constexpr size_t kCounters = std::size(decltype(PairLine::counters){});
 
 /// Why nobody who belongs here can have sent this; empty where somebody did.
 std::string why_stranger(const PortFrame& frame, size_t header_bytes, const PortFrameLimits& limits) {
@@ -38,8 +35,8 @@ std::string why_broken(const PortFrame& frame, size_t data_bytes, const PortFram
   if (frame.offset > limits.slots_bytes || frame.bytes > limits.slots_bytes - frame.offset)
     return fmt::format("a put of {} bytes to offset {}; there are {} bytes of slots", frame.bytes,
                        frame.offset, limits.slots_bytes);
-  if (frame.index >= kCounters)
-    return fmt::format("a signal on counter {}; there are {}", frame.index, kCounters);
+  if (frame.index >= kPairCounters)
+    return fmt::format("a signal on counter {}; there are {}", frame.index, kPairCounters);
   return {};
 }
 

@@ -5,7 +5,8 @@
 // in the order in which they were signalled even where they overtake each other on several paths. What a frame grants, and what it says
 // to have received, only ever grows, so that holds from when it comes; a frame that does nothing else may go without a number.
 //
-// Nothing in a frame is believed before parse_port_frame() has looked at it. Two kinds of refusal: a *stranger* does not know this rank's
+// Nothing in a frame is believed before why_broken() has looked at it, or parse_port_frame(), which also asks where it comes from: a message may
+// come from anywhere, a record by a queue pair whose other end is known. Two kinds of refusal: a *stranger* does not know this rank's
 // key, which only the ranks of this communicator were given, and is ignored; a frame that knows the key and makes no sense
 // comes from a peer that is broken, and fails it.
 #pragma once

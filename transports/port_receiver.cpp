@@ -43,9 +43,9 @@ std::string PortReceiver::take(const PortFrame& frame, const void* data) {
     publish(inbox_->granted, frame.granted);
   if (frame.kind == kGrant) return {};
   // Judged before anything is written: a frame that comes twice must not write slots that are in use again.
-  if (frame.sequence < next_ || frame.sequence - next_ >= kWindow)
-    return fmt::format("frame {} came where frame {} was next (window: {} frames)", frame.sequence, next_,
-                       kWindow);
+  if (frame.sequence < next_ || frame.sequence - next_ >= kMostEarly)
+    return fmt::format("frame {} came where frame {} was next (at most {} frames are kept)", frame.sequence,
+                       next_, kMostEarly);
   if (frame.sequence != next_) {
     std::string problem = keep(frame);
     if (!problem.empty()) return problem;
@@ -55,18 +55,18 @@ std::string PortReceiver::take(const PortFrame& frame, const void* data) {
   if (frame.sequence != next_) return {};
   std::string problem = apply(frame);
   while (problem.empty() && kept_ != 0) {
-    PortFrame& waiting = window_[next_ % kWindow];
-    if (waiting.kind == 0) break;
-    problem = apply(waiting);
-    waiting.kind = 0;
+    PortFrame& kept = waiting_[next_ % kMostEarly];
+    if (kept.kind == 0) break;
+    problem = apply(kept);
+    kept.kind = 0;
     --kept_;
   }
   return problem;
 }
 
 std::string PortReceiver::keep(const PortFrame& frame) {
-  if (window_.empty()) window_.resize(kWindow);
-  PortFrame& place = window_[frame.sequence % kWindow];
+  if (waiting_.empty()) waiting_.resize(kMostEarly);
+  PortFrame& place = waiting_[frame.sequence % kMostEarly];
   if (place.kind != 0) return fmt::format("frame {} came twice", frame.sequence);
   place = frame;
   ++kept_;
@@ -76,7 +76,7 @@ std::string PortReceiver::keep(const PortFrame& frame) {
 uint64_t PortReceiver::early() const {
   uint64_t bits = 0;
   for (uint64_t i = 0; kept_ != 0 && i < kEarlyBits; ++i) {
-    if (window_[(next_ + i) % kWindow].kind != 0) bits |= uint64_t{1} << i;
+    if (waiting_[(next_ + i) % kMostEarly].kind != 0) bits |= uint64_t{1} << i;
   }
   return bits;
 }
@@ -89,6 +89,7 @@ std::string PortReceiver::apply(const PortFrame& frame) {
   Counter& counter = inbox_->line.counters[frame.index];
   const uint64_t before = counter.load(std::memory_order_relaxed);
   if (frame.kind == kBareSignal) {
+    if (before == UINT64_MAX) return fmt::format("counter {} would wrap around", frame.index);
     publish(counter, before + 1);
     return {};
   }

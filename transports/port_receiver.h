@@ -2,7 +2,7 @@
 //
 // Invariants:
 //  - `next_` is the number of the next frame to be applied; all before it have been.
-//  - A frame that comes early has its data stored at once and the rest kept in a window of kWindow frames; it is applied when
+//  - A frame that comes early has its data stored at once and the rest kept, of kMostEarly frames at most; it is applied when
 //    all before it have come. So a counter's value is visible only after the data of every earlier put of the port.
 //  - Order of stores when a signal is applied: data, announcement, tag, then publish(counter).
 //  - Before attach() the same is done to an inbox of its own, whose contents attach() hands over.
@@ -22,14 +22,14 @@ namespace tutti {
 
 class PortReceiver {
  public:
-  static constexpr size_t kWindow = 1024;
+  static constexpr size_t kMostEarly = 1024;
 
   explicit PortReceiver(std::span<std::byte> slots);
 
   /// From now on counters are raised in `inbox`.
   void attach(Inbox& inbox);
 
-  /// Takes a frame that parse_port_frame() has found good. Empty, or why the peer is broken.
+  /// Takes a frame that why_broken() has found good, or a bare signal on a counter that there is. Empty, or why the peer is broken.
   std::string take(const PortFrame& frame, const void* data);
 
   /// How many frames have been applied.
@@ -51,8 +51,8 @@ class PortReceiver {
   Inbox* inbox_;
   uint64_t next_ = 0;
   size_t kept_ = 0;
-  std::vector<PortFrame>
-      window_;  // by number modulo kWindow; kind 0: not here. Empty until a frame comes early
+  /// Those that are kept, by number modulo kMostEarly; kind 0: not here. Empty until a frame comes early.
+  std::vector<PortFrame> waiting_;
   uint64_t bytes_ = 0;
   bool has_left_ = false;
 };

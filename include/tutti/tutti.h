@@ -245,7 +245,7 @@ TUTTI_API tutti_result_t tutti_mem_free(void* memory);
 
 /* Registers a buffer of this rank, so that ranks which are other processes can work on it in place, or RDMA devices send it without a copy.
  * Collective: all ranks call it, each with a buffer and size of its own, and at least as often as any other; tutti_deregister likewise, in the
- * same order. It returns when all have.
+ * same order. Where there are devices it returns when all have.
  *
  * A call on device memory whose buffers all are registered (any part of them; the send buffer counts where it is looked at) needs no copies
  * to and from scratch. So the choice must be the same everywhere: a call in registered buffers on one rank and in others on another is

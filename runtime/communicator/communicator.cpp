@@ -88,7 +88,7 @@ Communicator::~Communicator() {
   log_description();
   // Operations on the device have the buffers until they end.
   device_.reset();
-  give_up();
+  if (running_) interpreter_.withdraw();
   // Peers that still wait for this rank learn that it has left.
   publish(endpoint_.self().retired->closed, 1);
   endpoint_.wake_all();

@@ -150,7 +150,7 @@ class Communicator {
   void find_mismatch();
   void find_lost_peer();
   bool find_broken_port();
-  const PortTransport::Failure* broken_port() const;
+  bool is_unexplained(const PortTransport::Failure& failure) const;
   std::string broken_text(const PortTransport::Failure& failure) const;
   bool has_waited_for_news();
   void count_waiting(uint64_t waited_ticks);

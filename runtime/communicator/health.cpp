@@ -167,10 +167,9 @@ bool Communicator::has_waited_for_news() {
   return now - suspected_since_ >= kPatienceNs;
 }
 
-/// A connection that broke, and nobody knows why.
-const PortTransport::Failure* Communicator::broken_port() const {
-  const PortTransport::Failure* failure = world_->networks ? world_->networks->failure() : nullptr;
-  return failure == nullptr || has_closed(failure->rank) || has_ended(failure->rank) ? nullptr : failure;
+/// A connection that broke though its peer is there.
+bool Communicator::is_unexplained(const PortTransport::Failure& failure) const {
+  return !has_closed(failure.rank) && !has_ended(failure.rank);
 }
 
 std::string Communicator::broken_text(const PortTransport::Failure& failure) const {
@@ -179,10 +178,13 @@ std::string Communicator::broken_text(const PortTransport::Failure& failure) con
 }
 
 bool Communicator::find_broken_port() {
-  const PortTransport::Failure* failure = broken_port();
-  if (failure == nullptr) return false;
+  if (!world_->networks) return false;
   const std::vector<int>& awaited = interpreter_.awaited();
-  if (std::find(awaited.begin(), awaited.end(), failure->rank) == awaited.end()) return false;
+  const PortTransport::Failure* failure =
+      world_->networks->first_failure([&](const PortTransport::Failure& candidate) {
+        return std::ranges::find(awaited, candidate.rank) != awaited.end() && is_unexplained(candidate);
+      });
+  if (failure == nullptr) return false;
   if (!has_waited_for_news()) return true;
   poison(Result::peer_lost, broken_text(*failure) + "; " + position_text());
   return true;
@@ -300,6 +302,10 @@ Result Communicator::poison(Result code, const std::string& what) {
 /// Nobody uses the buffers of an operation that this rank returns from with an error.
 void Communicator::give_up() {
   if (running_) interpreter_.withdraw();
+  if (world_->networks) {
+    const std::unique_lock taken = take_custody();
+    world_->networks->abandon();
+  }
   if (device_) device_->give_up();
 }
 
@@ -370,9 +376,11 @@ uint64_t Communicator::look_after() {
 
 /// What a peer may wait for that this rank has done and cannot deliver; empty: nothing.
 std::string Communicator::undelivered_text() const {
-  const PortTransport::Failure* failure = broken_port();
-  if (failure == nullptr || world_->control->state(failure->rank) != PeerState::alive) return {};
-  return broken_text(*failure);
+  const PortTransport::Failure* failure =
+      world_->networks->first_failure([&](const PortTransport::Failure& candidate) {
+        return is_unexplained(candidate) && world_->control->state(candidate.rank) == PeerState::alive;
+      });
+  return failure == nullptr ? std::string() : broken_text(*failure);
 }
 
 void Communicator::leave_networks() {
@@ -380,6 +388,7 @@ void Communicator::leave_networks() {
   constexpr uint64_t kPatienceAfterErrorNs = 200'000'000;
   custody_.lock();  // for good
   const bool has_failed = abort_.raised() || poisoned_ != Result::success;
+  if (has_failed) world_->networks->abandon();
   world_->networks->close(has_failed ? kPatienceAfterErrorNs : kPatienceNs);
   if (const std::string lost = undelivered_text(); !has_failed && !lost.empty())
     spread(Result::peer_lost, lost);

@@ -187,11 +187,17 @@ bool Networks::has_left(int peer) const {
   return transport_to(peer).has_left(peer);
 }
 
-const PortTransport::Failure* Networks::failure() const {
+const PortTransport::Failure* Networks::first_failure(
+    const std::function<bool(const PortTransport::Failure&)>& counts) const {
   for (const PortTransport* transport : transports_) {
-    if (transport->failure().rank >= 0) return &transport->failure();
+    const auto& failures = transport->failures();
+    if (const auto found = std::ranges::find_if(failures, counts); found != failures.end()) return &*found;
   }
   return nullptr;
+}
+
+void Networks::abandon() noexcept {
+  for (PortTransport* transport : transports_) transport->abandon();
 }
 
 void Networks::close(uint64_t patience_ns) {

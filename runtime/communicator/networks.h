@@ -39,8 +39,11 @@ class Networks {
   bool has_left(int peer) const;
   /// False while nothing has gone to `peer` nor come from there.
   bool is_in_use(int peer) const { return !transport_to(peer).route(peer).empty(); }
-  /// The first peer that cannot be reached any more; null: all can be.
-  const PortTransport::Failure* failure() const;
+  /// Of the peers that cannot be reached any more the first that `counts`; null: there is none.
+  const PortTransport::Failure* first_failure(
+      const std::function<bool(const PortTransport::Failure&)>& counts) const;
+  /// PortTransport::abandon() and close() of all.
+  void abandon() noexcept;
   void close(uint64_t patience_ns);
   /// Of this rank; PortTransport::register_source() of all that lead somewhere. Why some could not; empty: nothing is amiss.
   std::string register_source(uint64_t id, std::span<const std::byte> memory);

@@ -129,10 +129,11 @@ void Communicator::deregister_buffer(uint64_t id) {
   if (registered_.erase(id) == 0)
     raise(Result::invalid_argument, "{}: tutti_deregister: buffer {} is not registered", rank_text(rank()),
           id);
+  if (world_->networks) {
+    const std::unique_lock taken = take_custody();
+    world_->networks->forget_source(id);
+  }
   if (device_ != nullptr) device_->deregister_buffer(id);
-  if (!world_->networks) return;
-  const std::unique_lock taken = take_custody();
-  world_->networks->forget_source(id);
 }
 
 }  // namespace tutti

@@ -97,7 +97,8 @@ void Progress::run() noexcept {
   try {
     serve();
   } catch (const std::exception& error) {
-    fail({-1, error.what()});
+    fail({-1, fmt::format("{}: {}", work_.placement->rank_name(work_.rank), error.what())});
+    if (watching_.load(std::memory_order_acquire)) mind_alarm();
   }
   receive_visitor(true);
 }
@@ -115,6 +116,7 @@ void Progress::serve() {
   const uint64_t end = now_ns() + patience_ns_;
   while (turn() && now_ns() < end) sched_yield();
   work_.networks->close(patience_ns_);
+  if (watching_.load(std::memory_order_acquire)) look_for_undelivered();
 }
 
 /// True where something happened.
@@ -172,12 +174,23 @@ void Progress::give_room_back() {
 
 void Progress::look_for_failure() {
   if (failed_.load(std::memory_order_relaxed)) return;
-  const PortTransport::Failure* failure = work_.networks->failure();
-  if (failure == nullptr) return;
-  fail({failure->rank,
-        fmt::format("the connection from {} to {} for device memory ({}) is broken: {}",
-                    work_.placement->rank_name(work_.rank), work_.placement->rank_name(failure->rank),
-                    work_.networks->route(failure->rank), failure->text)});
+  const PortTransport::Failure* failure =
+      work_.networks->first_failure([](const PortTransport::Failure&) { return true; });
+  if (failure != nullptr) fail({failure->rank, broken_text(*failure)});
+}
+
+/// What was posted last and has not arrived is awaited by kernels of ranks that are still there.
+void Progress::look_for_undelivered() {
+  if (failed_.load(std::memory_order_relaxed) || alarm_.is_raised()) return;
+  const PortTransport::Failure* failure = work_.networks->first_failure(
+      [this](const PortTransport::Failure& candidate) { return !alarm_.has_ended(candidate.rank); });
+  if (failure != nullptr) alarm_.raise(broken_text(*failure));
+}
+
+std::string Progress::broken_text(const PortTransport::Failure& failure) const {
+  return fmt::format("the connection from {} to {} for device memory ({}) is broken: {}",
+                     work_.placement->rank_name(work_.rank), work_.placement->rank_name(failure.rank),
+                     work_.networks->route(failure.rank), failure.text);
 }
 
 /// A connection on which nothing is to be sent does not tell, and kernels that wait ask nobody.

@@ -77,6 +77,8 @@ class Progress {
   void post(const cuda::TakenTrigger& trigger);
   void give_room_back();
   void look_for_failure();
+  void look_for_undelivered();
+  std::string broken_text(const PortTransport::Failure& failure) const;
   void look_for_ended();
   void fail(PortTransport::Failure failure);
   void mind_alarm();

@@ -48,6 +48,15 @@ disturbed() {
   for link in 0.0 0.1 1.0 1.1; do rdma_vm_netem "$link" off; done
 }
 
+# A registered buffer that is written again as soon as it can be, while cards must repeat what was lost.
+reuse() {
+  local link status=0
+  for link in 0.0 0.1; do rdma_vm_netem "$link" delay 1ms loss 2%; done
+  TUTTI_LOG=info TUTTI_IB_TIMEOUT=14 rdma_vm_run --id "$bin/tutti-info" -- timeout 100 "$bin/reuse" 40 524288 >"$RDMA_VM_JOB/reuse" 2>&1 || status=$?
+  check reuse "$status"
+  for link in 0.0 0.1; do rdma_vm_netem "$link" off; done
+}
+
 # One port alone, on both rails.
 one_port() {
   local status=0
@@ -195,7 +204,7 @@ calls() {
   check calls "$status"
 }
 
-(($# > 0)) || set -- info ports one_port collectives disturbed failover late all_rails leaver two_communicators uneven blink credits mixed device calls
+(($# > 0)) || set -- info ports one_port collectives disturbed reuse failover late all_rails leaver two_communicators uneven blink credits mixed device calls
 for part in "$@"; do
   $part
   check time "$part" "$(cut -d ' ' -f 1 /proc/uptime)"

@@ -97,6 +97,10 @@ class Verbs(unittest.TestCase):
         self.assertRegex(self.written("registered"), r"MiB sent in [0-9]+ puts, ")
         self.assertNotRegex(self.written("registered"), r"MiB sent in [0-9]+ puts \(")
 
+    def test_registered_buffers_can_be_used_again_at_once(self):
+        self.assertEqual(self.said("reuse"), [0], self.written("reuse"))
+        self.assertRegex(self.written("reuse"), r"20MiB sent in [0-9]+ puts, ")
+
     def test_a_thousand_changing_messages(self):
         self.assert_right("many", 1000)
 

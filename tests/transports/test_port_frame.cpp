@@ -131,16 +131,17 @@ TEST_CASE("a receiver refuses what a peer in its right mind does not send") {
     PortFrame frame = signal(0, 0, 6);
     frame.kind = kPut;
     frame.bytes = 4;
-    CHECK(receiver.take(frame, "abcd") == "frame 0 came where frame 1 was next (window: 1024 frames)");
+    CHECK(receiver.take(frame, "abcd") ==
+          "frame 0 came where frame 1 was next (at most 1024 frames are kept)");
     CHECK(slots[0] == std::byte{1});
   }
   SECTION("the same early frame twice") {
     CHECK(receiver.take(signal(3, 0, 6), nullptr).empty());
     CHECK(receiver.take(signal(3, 0, 6), nullptr) == "frame 3 came twice");
   }
-  SECTION("a frame beyond the window") {
-    CHECK(receiver.take(signal(PortReceiver::kWindow, 0, 6), nullptr).empty());
-    CHECK_FALSE(receiver.take(signal(PortReceiver::kWindow + 1, 0, 6), nullptr).empty());
+  SECTION("a frame that is too early") {
+    CHECK(receiver.take(signal(PortReceiver::kMostEarly, 0, 6), nullptr).empty());
+    CHECK_FALSE(receiver.take(signal(PortReceiver::kMostEarly + 1, 0, 6), nullptr).empty());
   }
   SECTION("a counter that falls") {
     CHECK(receiver.take(signal(1, 0, 4), nullptr) == "counter 0 would fall from 5 to 4");

@@ -242,7 +242,8 @@ TEST_CASE("strangers are ignored; a broken peer is named", "[ucx][faults]") {
     stranger.until_failure(*transport);
     CHECK(transport->failure().rank == 1);
     CHECK(transport->failure().text ==
-          "rank 1: a message that cannot be: frame 0 came where frame 1 was next (window: 1024 frames)");
+          "rank 1: a message that cannot be: frame 0 came where frame 1 was next (at most 1024 frames are "
+          "kept)");
   }
   SECTION("bytes that would have to be fetched") {
     frame.source = 1;

@@ -2,6 +2,7 @@
 // several (two queue pairs of one Soft-RoCE device are looped back inside it).
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -206,6 +207,45 @@ TEST_CASE("a peer that leaves in good order is no failure", "[verbs]") {
           } else {
             expect(me.transport().route(0).empty(), "nobody has spoken to rank 0");
           }
+        }) == "");
+}
+
+TEST_CASE("a goodbye does not get lost in a put that no signal follows", "[verbs]") {
+  if (no_devices()) return;
+  CHECK(run(Mode::threads, 2, [&](Shared& shared, int rank) {
+          VerbsRank me(shared, rank, 2, 64);
+          // The peer is not ready yet, so the put waits, and the goodbye with it.
+          const std::vector<std::byte> source(8);
+          if (rank == 0) me.port(1).put(source.data(), source.size(), 0);
+          const uint64_t begin = now_ns();
+          if (rank == 1) me.until([&] { return me.transport().has_left(0); }, "the goodbye");
+          me.transport().close(10 * kSecond);
+          expect(now_ns() - begin < 5 * kSecond, "rank {} waited in vain", rank);
+          expect(me.transport().failure().rank < 0, "{}", me.transport().failure().text);
+        }) == "");
+}
+
+TEST_CASE("after abandon() no source is read", "[verbs]") {
+  if (no_devices()) return;
+  CHECK(run(Mode::processes, 2, [&](Shared& shared, int rank) {
+          constexpr size_t kBytes = size_t{8} << 20;
+          VerbsRank me(shared, rank, 2, kBytes);
+          me.port(1 - rank).signal(1, 1, {});
+          me.until([&] { return reached(me.inbox(1 - rank).line.counters[1], 1); }, "the first signal");
+          if (rank == 0) {
+            void* const source = mmap(nullptr, kBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            expect(source != MAP_FAILED, "no memory");
+            // More than there is room to copy to.
+            me.port(1).put(static_cast<std::byte*>(source), kBytes, 0);
+            me.transport().advance();
+            expect(!me.port(1).flushed(), "it was to be too much");
+            me.transport().abandon();
+            expect(me.port(1).flushed(), "who has given up still holds its user up");
+            munmap(source, kBytes);
+            me.transport().close(kSecond);
+            shared.flags[0] = 1;
+          }
+          me.until([&] { return shared.flags[0] != 0; }, "rank 0");
         }) == "");
 }
 

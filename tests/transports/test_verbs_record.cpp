@@ -158,11 +158,15 @@ TEST_CASE("records that cannot be are refused with what is wrong") {
              Catch::Contains("4 bytes to offset 61; there are 64"));
   CHECK_THAT(one.take({.kind = kPut, .bytes = kMostData + 1}, 1), Catch::Contains("which holds 168"));
   CHECK_THAT(one.take({.kind = kBareSignal}, 1), Catch::Contains("kind 0x20"));
+  CHECK_THAT(one.take({.kind = kGrant}, 1), Catch::Contains("no number"));
   CHECK_THAT(one.take({.kind = kSignal, .index = 2}, 1), Catch::Contains("counter 2"));
   CHECK_THAT(one.take({.kind = kSignal}, 0), Catch::Contains("frame 0 came where frame 1 was next"));
   const std::vector<std::byte> garbage(kMostHeader + kMostData, std::byte{0xff});
   CHECK_THAT(take_record(garbage.data(), kMostData, 1, 64, one.receiver).problem,
              Catch::Contains("no header"));
+  CHECK(one.take({.kind = kSignal, .value = UINT64_MAX}, 1).empty());
+  CHECK_THAT(one.receiver.take({.sequence = 2, .kind = kBareSignal}, nullptr),
+             Catch::Contains("wrap around"));
 }
 
 TEST_CASE("all mailboxes of a rank stay small, and a record holds 4 KiB where there are few ranks") {

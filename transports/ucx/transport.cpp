@@ -149,9 +149,13 @@ void UcxTransport::fail(int peer, const std::string& why) noexcept {
   if (failed_[index]) return;
   failed_[index] = true;
   if (ports_[index] != nullptr) ports_[index]->break_off();
-  if (failure_.rank >= 0) return;
-  failure_.text = fmt::format("{}: {}", name_of(peer), why);
-  failure_.rank = peer;
+  failures_.push_back({peer, fmt::format("{}: {}", name_of(peer), why)});
+}
+
+void UcxTransport::abandon() noexcept {
+  for (const auto& port : ports_) {
+    if (port != nullptr) port->break_off();
+  }
 }
 
 std::string UcxTransport::name_of(int peer) const {

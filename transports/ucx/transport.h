@@ -180,7 +180,8 @@ class UcxTransport final : public PortTransport {
   std::string_view name() const override { return "ucx"; }
   std::string address() const override;
   Port& open(int peer, const std::string& address, Inbox& inbox) override;
-  const Failure& failure() const override { return failure_; }
+  const std::vector<Failure>& failures() const override { return failures_; }
+  void abandon() noexcept override;
   bool has_left(int peer) const override;
   /// Frames of the peer that have been applied.
   uint64_t applied(int peer) const;
@@ -215,7 +216,7 @@ class UcxTransport final : public PortTransport {
   std::vector<UcxPort*> listed_;                          // to be pushed
   std::vector<bool> failed_;                              // by rank
   uint64_t strangers_ = 0;                                // messages that were ignored
-  Failure failure_;
+  std::vector<Failure> failures_;
   bool said_goodbye_ = false;
   Worker worker_;
   std::optional<Registration> registration_;

@@ -36,7 +36,7 @@ struct RailAddress {
 
 struct RankAddress {
   uint32_t rank = 0;
-  uint64_t key = 0;          // that frames and greetings to this rank must bear
+  uint64_t key = 0;          // that greetings to this rank must bear
   uint64_t slots = 0;        // address of the slots in that rank's process
   uint64_t slots_bytes = 0;  // and their size
   uint64_t mailboxes = 0;    // address of its mailboxes, by rank of the sender

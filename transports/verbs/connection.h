@@ -6,7 +6,7 @@
 // another rail can do it again should this one fail.
 //
 // Receives carry no memory, since an immediate is all that comes by them. There are always at least as many posted as the peer may
-// use: kRecords records, for which it needs credit, and two acknowledgements (transport.h).
+// use: kRecords records, and two acknowledgements (transport.h).
 #pragma once
 
 #include <algorithm>

@@ -61,7 +61,10 @@ void Greeter::make_ready(const RailInfo& info) {
   attributes.port_num = static_cast<uint8_t>(info.port);
   attributes.qkey = kKey;
   change(attributes, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_QKEY, "INIT");
-  for (size_t i = 0; i < kReceives; ++i) receive_into(i);
+  for (size_t i = 0; i < kReceives; ++i) {
+    if (const int error = receive_into(i); error != 0)
+      raise_errno(error, "posting a receive for datagrams on the RDMA device {}", info.name);
+  }
   for (size_t i = 0; i < kSends; ++i) free_sends_.push_back(kReceives + i);
   attributes.qp_state = IBV_QPS_RTR;
   change(attributes, IBV_QP_STATE, "RTR");
@@ -69,7 +72,7 @@ void Greeter::make_ready(const RailInfo& info) {
   change(attributes, IBV_QP_STATE | IBV_QP_SQ_PSN, "RTS");
 }
 
-void Greeter::receive_into(size_t index) {
+int Greeter::receive_into(size_t index) {
   ibv_sge part = {
       .addr = reinterpret_cast<uintptr_t>(place(index)), .length = kPlaceBytes, .lkey = region_->lkey};
   ibv_recv_wr request = {};
@@ -77,8 +80,7 @@ void Greeter::receive_into(size_t index) {
   request.sg_list = &part;
   request.num_sge = 1;
   ibv_recv_wr* bad = nullptr;
-  if (const int error = ibv_post_recv(queue_pair_.get(), &request, &bad); error != 0)
-    raise_errno(error, "posting a receive for datagrams");
+  return ibv_post_recv(queue_pair_.get(), &request, &bad);
 }
 
 bool Greeter::send(ibv_ah* path, uint32_t greeter, const Greeting& greeting) {
@@ -101,8 +103,9 @@ bool Greeter::send(ibv_ah* path, uint32_t greeter, const Greeting& greeting) {
   return true;
 }
 
+/// A place that the card does not take back is one less. Should none be left, greetings are not answered, which whoever greets finds out.
 std::span<const std::byte> Greeter::next() {
-  if (lent_ != SIZE_MAX) receive_into(std::exchange(lent_, SIZE_MAX));
+  if (lent_ != SIZE_MAX) static_cast<void>(receive_into(std::exchange(lent_, SIZE_MAX)));
   for (ibv_wc completion; ibv_poll_cq(completions_.get(), 1, &completion) == 1;) {
     const size_t index = completion.wr_id;
     if (index >= kReceives) {
@@ -111,7 +114,7 @@ std::span<const std::byte> Greeter::next() {
       lent_ = index;
       return {place(index) + kHeader, completion.byte_len - kHeader};
     } else if (completion.status != IBV_WC_WR_FLUSH_ERR) {
-      receive_into(index);
+      static_cast<void>(receive_into(index));
     }
   }
   return {};

@@ -40,7 +40,8 @@ class Greeter {
   static constexpr uint32_t kKey = 0x54757474;
 
   std::byte* place(size_t index) { return memory_.data() + index * kPlaceBytes; }
-  void receive_into(size_t index);
+  /// 0, or why the card does not take it.
+  int receive_into(size_t index);
   void make_ready(const RailInfo& info);
 
   std::vector<std::byte> memory_;  // of the receives, then of the sends

@@ -3,8 +3,8 @@
 //   mailbox[ranks] | outbox[ranks] | bounce buffers              a mailbox, an outbox: kRecords records of record_bytes()
 //
 // A *mailbox* is written by one peer's card; record number n lies at n modulo kRecords. The peer writes no record before this rank has applied
-// the one kRecords earlier, and said so: that is the peer's *credit*. An outbox holds the records of this rank for one peer until they have
-// arrived there; a place is used again only when the credit for it has come, and then what was in it has.
+// the one kRecords earlier, and said so. An outbox holds the records of this rank for one peer until they have arrived there; a place is
+// used again by the same rule, and then what was in it has.
 //
 // A record has room for a put that is sent with it. The more ranks there are, the smaller it is: so that all mailboxes together stay small.
 //

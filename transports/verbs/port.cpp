@@ -129,7 +129,7 @@ void VerbsPort::take(Immediate immediate, uint32_t bytes) {
       return;
     case Immediate::Kind::acknowledgement:
       // One that was overtaken by a later one says less.
-      acknowledge(whole_number(immediate.number, credited_));
+      acknowledge(whole_number(immediate.number, peer_applied_));
       return;
   }
   transport_.fail(peer_, "an immediate that means nothing");
@@ -163,8 +163,8 @@ void VerbsPort::acknowledge(uint64_t records) {
                     fmt::format("it says that {} records have come; {} were sent", records, sequence_));
     return;
   }
-  if (records <= credited_) return;
-  credited_ = records;
+  if (records <= peer_applied_) return;
+  peer_applied_ = records;
   if (queue_ != nullptr) transport_.list(*this);
 }
 

@@ -73,7 +73,7 @@ void VerbsPort::hear_losses() {
 
 void VerbsPort::do_again(size_t rail, uint64_t applied, uint64_t early) {
   const auto has_come = [&](const Write& write) {
-    if (write.record == Write::kNoRecord || write.record < std::max(applied, credited_)) return true;
+    if (write.record == Write::kNoRecord || write.record < std::max(applied, peer_applied_)) return true;
     const uint64_t after = write.record - applied;
     return after < PortReceiver::kEarlyBits && (early >> after & 1) != 0;
   };

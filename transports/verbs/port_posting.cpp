@@ -36,7 +36,7 @@ void VerbsPort::push_shipments() {
       return;  // do_again() gives it another
     // One that is not closed has the next number: its puts may go before it is known what follows.
     const uint64_t number = queue_->closed ? queue_->frame.sequence : sequence_;
-    if (number - credited_ >= kRecords || !post(*queue_)) return;
+    if (number - peer_applied_ >= kRecords || !post(*queue_) || broken_) return;
     Shipment& done = *queue_;
     queue_ = done.next;
     if (queue_ == nullptr) queue_end_ = nullptr;
@@ -61,8 +61,7 @@ void VerbsPort::begin_shipment(Shipment& shipment) {
   shipment.way = Shipment::Way::behind;
   if (is_bare_signal(shipment)) {
     shipment.way = Shipment::Way::bare;
-  } else if (shipment.closed && shipment.put_count == 1 &&
-             shipment.puts[0].bytes <= transport_.mail().most_embedded()) {
+  } else if (fits_record(shipment)) {
     shipment.way = Shipment::Way::inside;
     const Shipment::Put& put = shipment.puts[0];
     PortFrame& frame = shipment.frame;
@@ -71,6 +70,12 @@ void VerbsPort::begin_shipment(Shipment& shipment) {
     frame.bytes = static_cast<uint32_t>(put.bytes);
     frame.one_sided = 0;
   }
+}
+
+/// A goodbye carries nothing else.
+bool VerbsPort::fits_record(const Shipment& shipment) const {
+  return shipment.closed && shipment.frame.kind != kLeave && shipment.put_count == 1 &&
+         shipment.puts[0].bytes <= transport_.mail().most_embedded();
 }
 
 /// One write must do, and there is nothing else to tell.

@@ -83,6 +83,7 @@ TakenRecord take_record(const std::byte* record, size_t most_data, uint64_t numb
   if (unpacked.header_bytes == 0) return {.problem = "it has no header that can be read"};
   if (frame.bytes > most_data)
     return {.problem = fmt::format("{} bytes inside it, which holds {}", frame.bytes, most_data)};
+  if (frame.kind == kGrant) return {.problem = "it says that it has no number"};
   std::string problem = why_broken(frame, frame.bytes, {.slots_bytes = slots_bytes});
   if (!problem.empty()) return {.problem = problem};
   frame.sequence = number;

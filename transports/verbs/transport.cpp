@@ -317,9 +317,13 @@ void VerbsTransport::fail(int peer, const std::string& why) noexcept {
   if (failed_[index]) return;
   failed_[index] = true;
   if (ports_[index] != nullptr) ports_[index]->break_off();
-  if (failure_.rank >= 0) return;
-  failure_.text = fmt::format("{}: {}", name_of(peer), why);
-  failure_.rank = peer;
+  failures_.push_back({peer, fmt::format("{}: {}", name_of(peer), why)});
+}
+
+void VerbsTransport::abandon() noexcept {
+  for (const auto& port : ports_) {
+    if (port != nullptr) port->break_off();
+  }
 }
 
 /// Tells all peers that nothing follows, and waits until they have said the same and all has arrived: what is on its way when a queue pair is

@@ -5,7 +5,7 @@
 // pairs are connected: what comes earlier would be dropped by its card, and sent again only after the time-out.
 //
 // What is to be sent is a queue of *shipments*: some puts and the record that follows them, which has the next number of the port. A shipment
-// goes over one rail, in the order writes, record; so the record arrives after its puts. It is not begun before there is credit for its
+// goes over one rail, in the order writes, record; so the record arrives after its puts. It is not begun before the peer has room for its
 // record, and it is posted in pieces where the send queue, or the bounce buffers, are full. Where that is possible it is a single write: a put that is small
 // enough travels in the record; and where a signal says nothing new but that its counter is one higher, no record is needed: it is a
 // *bare signal*, an immediate that comes with the last byte of the slice.
@@ -22,15 +22,14 @@
 // not answer, it is lost.
 //
 // The receiver says in each of its own records how many of the peer's it has applied. Where it has applied half of kRecords without sending any,
-// it sends an *acknowledgement*: a write of no bytes, whose immediate is that number. It needs no credit: between two of them
-// the peer must have used half of its credit, so there are never more than two on their way.
+// it sends an *acknowledgement*: a write of no bytes, whose immediate is that number. It needs no room in the mailbox, and there are never more than
+// two on their way: between two of them the peer must have sent half of what the mailbox holds.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,8 +49,7 @@ namespace tutti::verbs {
 
 class VerbsTransport;
 
-inline constexpr size_t kCounters = std::size(decltype(PairLine::counters){});
-static_assert(kCounters == 2, "an immediate has one bit for the counter");
+static_assert(kPairCounters == 2, "an immediate has one bit for the counter");
 
 /// Some puts, and a record behind them.
 struct Shipment {
@@ -139,6 +137,7 @@ class VerbsPort final : public Port {
   Shipment& open_shipment();
   Shipment& close_shipment(uint8_t kind);
   void begin_shipment(Shipment& shipment);
+  bool fits_record(const Shipment& shipment) const;
   bool is_bare_signal(const Shipment& shipment) const;
   void push_shipments();
   bool post(Shipment& shipment);
@@ -200,9 +199,9 @@ class VerbsPort final : public Port {
   uint64_t sequence_ = 0;          // number of the next record
   // Of the latest signal, and of the latest on each counter: the peer has the same when it has come to the next.
   SignalInfo last_info_;
-  std::array<uint64_t, kCounters> last_value_{};
-  uint64_t credited_ = 0;  // records that the peer has applied
-  uint64_t told_ = 0;      // of the peer's, what it has been told to have come
+  std::array<uint64_t, kPairCounters> last_value_{};
+  uint64_t peer_applied_ = 0;  // of this rank's records
+  uint64_t told_ = 0;          // of the peer's, what it has been told to have come
   uint64_t grant_ = 0;
   uint64_t granted_ = 0;  // told
 
@@ -220,7 +219,8 @@ class VerbsTransport final : public PortTransport {
   std::string_view name() const override { return "verbs"; }
   std::string address() const override;
   Port& open(int peer, const std::string& address, Inbox& inbox) override;
-  const Failure& failure() const override { return failure_; }
+  const std::vector<Failure>& failures() const override { return failures_; }
+  void abandon() noexcept override;
   bool has_left(int peer) const override;
   void close(uint64_t patience_ns) override;
   uint64_t look_after() override;
@@ -237,7 +237,6 @@ class VerbsTransport final : public PortTransport {
   MailMemory& mail() { return mail_; }
   ShipmentPool& shipments() { return shipments_; }
   PortReceiver& receiver(int peer) { return *receivers_[static_cast<size_t>(peer)]; }
-  uint64_t key() const { return key_; }
   /// True for memory that all rails may read anyway.
   bool is_in_slots(const std::byte* source, size_t bytes) const;
   const Sources& sources() const { return sources_; }
@@ -279,7 +278,7 @@ class VerbsTransport final : public PortTransport {
   std::vector<VerbsPort*> starved_;
   std::vector<VerbsPort*> suspects_;
   std::vector<bool> failed_;  // by rank
-  Failure failure_;
+  std::vector<Failure> failures_;
   Descriptor events_;  // of all rails
   bool armed_ = false;
   uint32_t turns_ = 0;      // of advance()

@@ -3,8 +3,9 @@
 // Each rank has, for each of its *rails* (one port of one card), a completion queue and a registration of its slots; and for each peer that
 // it has ever sent to or heard from, one reliable connected queue pair per rail. A slice goes by RDMA writes straight into the peer's
 // slots; then one more write, with an immediate, puts the *record* that belongs to it (transports/port_frame.h) into the peer's
-// *mailbox* for this rank. Small puts travel inside the record. So a signal costs one work request and one completion at the receiver,
-// and the data cost the receiver nothing.
+// *mailbox* for this rank. A small put travels inside the record; and where there is nothing to say but that a counter goes up by one, there is
+// no record, and the immediate comes with the slice itself. So a signal costs one work request at most and one completion at the receiver, and the
+// data cost the receiver nothing.
 //
 // Frames of one port may take different rails. The receiver applies records in the order of their numbers.
 #pragma once

@@ -364,9 +364,15 @@ bool Interpreter::barrier(LaneState& lane) {
   return true;
 }
 
-/// True once nothing that this operation sent depends on this rank any more.
+/// True once what was sent to `peer` has left its sources and depends on this rank no more.
+bool Interpreter::has_left_for(int peer) const {
+  Port& port = *endpoint_.peer(peer).port;
+  return port.drained() && port.flushed();
+}
+
+/// True once that holds for all that this operation sent: its buffers are its user's again, and its scratch is that of later operations.
 bool Interpreter::drained() const {
-  const auto is_drained = [&](int peer) { return endpoint_.peer(peer).port->drained(); };
+  const auto is_drained = [&](int peer) { return has_left_for(peer); };
   const plan::Plan& plan = *op_->plan;
   return std::all_of(plan.port_targets.begin(), plan.port_targets.end(), is_drained) &&
          std::all_of(plan.port_sources.begin(), plan.port_sources.end(), is_drained);
@@ -443,7 +449,7 @@ void Interpreter::add_awaited(const LaneState& lane, std::vector<int>& ranks) co
 void Interpreter::add_undrained(std::vector<int>& ranks) const {
   for (const auto* peers : {&op_->plan->port_targets, &op_->plan->port_sources}) {
     for (const int peer : *peers) {
-      if (!endpoint_.peer(peer).port->drained()) ranks.push_back(peer);
+      if (!has_left_for(peer)) ranks.push_back(peer);
     }
   }
 }

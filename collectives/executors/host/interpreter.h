@@ -105,6 +105,7 @@ class Interpreter {
   bool last_packets_arrived(const LaneState& lane, size_t sources) const;
   bool barrier(LaneState& lane);
   bool renew_packets();
+  bool has_left_for(int peer) const;
   bool drained() const;
   void retire();
 
