@@ -7,7 +7,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/test_stages.sh"
 
-all_stages=(packages release tests skips rdma format scripts install kernels odr clang tidy asan tsan fuzz)
+all_stages=(packages release tests skips rdma format scripts install kernels odr tidy asan tsan fuzz)
 selected=("${all_stages[@]}")
 left_out=()
 
@@ -39,9 +39,8 @@ scripts   shellcheck, and the tests of the scripts
 install   install to an empty folder; a C and a C++ program build against it and run
 kernels   the CUDA kernels for other GPUs than the release build's; none may spill registers (needs the CUDA toolkit)
 odr       one name means one thing in all sources of the library (gcc's link-time optimiser compares them)
-clang     clang, unoptimised, warnings as errors; the fast tests
 tidy      clang-tidy over the library's sources
-asan      AddressSanitizer and UBSan; all but the slow tests and those of clusters
+asan      clang with AddressSanitizer and UBSan, warnings as errors; all but the slow tests and those of clusters
 tsan      ThreadSanitizer; tests whose ranks are threads
 fuzz      each libFuzzer target for a short time
 END
@@ -162,7 +161,7 @@ print_verdict() {
   for stage in "${stage_names[@]}"; do
     case $stage in
       tests) last=tests && break ;;
-      clang | asan | tsan) last=$stage ;;
+      asan | tsan) last=$stage ;;
     esac
   done
   [[ -z $last ]] || ctest_summary "$last"
