@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -95,8 +96,9 @@ class PortTransport : public Poller {
   /// Called once for each peer, in any order on the two sides: what arrives before is kept. Throws Error naming the peer.
   virtual Port& open(int peer, const std::string& address, Inbox& inbox) = 0;
 
-  /// Who cannot be reached any more, in the order in which that was found. Grows in advance() and close().
-  virtual const std::vector<Failure>& failures() const = 0;
+  /// Who cannot be reached any more, in the order in which that was found. May grow in every call of this transport or its ports; what is in it
+  /// stays where it is.
+  virtual const std::deque<Failure>& failures() const = 0;
   /// The first of them.
   const Failure& failure() const {
     static const Failure kNobody;
@@ -111,8 +113,8 @@ class PortTransport : public Poller {
   /// what it has not read yet. Nothing may be posted afterwards.
   virtual void close(uint64_t patience_ns) = 0;
 
-  /// After an error: what has been posted is dropped, as far as it has not left, no source is read by this rank any more, and nothing is sent
-  /// that is posted later. Peers are told nothing.
+  /// After an error: this rank reads no source of a put any more. A port that would still have to reaches its peer no more, and tells it nothing; the
+  /// others can still say goodbye. Nothing else may be posted.
   virtual void abandon() noexcept = 0;
 
   /// A transport that repairs what fails may need this rank again for what is drained(). Instead of advance(), now and then while the rank is in

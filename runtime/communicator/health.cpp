@@ -129,10 +129,11 @@ bool Communicator::has_ended(int peer) const {
   return member.process && poll(&entry, 1, 0) == 1;
 }
 
-/// A peer that this rank waits for and that has destroyed its communicator or whose process has ended; -1: none.
+/// A peer that this rank waits for and that has destroyed its communicator or whose process has ended; -1: none. Who has destroyed it has
+/// what was sent: only the transport's word for that may still be missing, and the transport sees to that.
 int Communicator::first_lost() const {
   for (const int peer : interpreter_.awaited()) {
-    if (peer != rank() && (has_closed(peer) || has_ended(peer))) return peer;
+    if (peer != rank() && (has_ended(peer) || (!interpreter_.is_draining() && has_closed(peer)))) return peer;
   }
   return -1;
 }
@@ -390,8 +391,8 @@ void Communicator::leave_networks() {
   const bool has_failed = abort_.raised() || poisoned_ != Result::success;
   if (has_failed) world_->networks->abandon();
   world_->networks->close(has_failed ? kPatienceAfterErrorNs : kPatienceNs);
-  if (const std::string lost = undelivered_text(); !has_failed && !lost.empty())
-    spread(Result::peer_lost, lost);
+  const std::string lost = undelivered_text();
+  if (!lost.empty() && !has_failed && !abort_.raised()) spread(Result::peer_lost, lost);
 }
 
 /// From what this rank shows to its node: asked on the control thread while the rank may be anywhere.

@@ -52,7 +52,7 @@ disturbed() {
 reuse() {
   local link status=0
   for link in 0.0 0.1; do rdma_vm_netem "$link" delay 1ms loss 2%; done
-  TUTTI_LOG=info TUTTI_IB_TIMEOUT=14 rdma_vm_run --id "$bin/tutti-info" -- timeout 100 "$bin/reuse" 40 524288 >"$RDMA_VM_JOB/reuse" 2>&1 || status=$?
+  TUTTI_LOG=info TUTTI_IB_TIMEOUT=14 rdma_vm_run --id "$bin/tutti-info" -- timeout 100 "$bin/reuse" 20 524288 >"$RDMA_VM_JOB/reuse" 2>&1 || status=$?
   check reuse "$status"
   for link in 0.0 0.1; do rdma_vm_netem "$link" off; done
 }

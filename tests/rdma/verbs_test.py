@@ -99,7 +99,7 @@ class Verbs(unittest.TestCase):
 
     def test_registered_buffers_can_be_used_again_at_once(self):
         self.assertEqual(self.said("reuse"), [0], self.written("reuse"))
-        self.assertRegex(self.written("reuse"), r"20MiB sent in [0-9]+ puts, ")
+        self.assertRegex(self.written("reuse"), r"10MiB sent in [0-9]+ puts, ")
 
     def test_a_thousand_changing_messages(self):
         self.assert_right("many", 1000)

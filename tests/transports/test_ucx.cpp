@@ -1,5 +1,6 @@
 // The UCX transport at work: sizes, both ways of sending, order, credit, draining, sleeping.
 #include <poll.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <thread>
@@ -91,6 +92,32 @@ TEST_CASE("what is drained arrives although the sender is never advanced again",
             has_come = 1;
           }
           me.meet();
+        }) == "");
+}
+
+TEST_CASE("after abandon() UCX reads no source either", "[ucx]") {
+  const UcxPut way = GENERATE(UcxPut::automatic, UcxPut::rma, UcxPut::message);
+  INFO(text_of(way));
+  constexpr size_t kBytes = size_t{32} << 20;
+  CHECK(run(Mode::processes, 2, [&](Shared& shared, int rank) {
+          UcxRank me(shared, rank, 2, way, kBytes);
+          me.port(1 - rank).signal(1, 1, {});
+          me.until([&] { return reached(me.inbox(1 - rank).line.counters[1], 1); }, "the first signal");
+          me.meet();
+          std::atomic<int>& is_over = shared.flags[0];
+          if (rank == 1) return idle_until(is_over, "the sender");
+          // More than sockets hold, while nobody reads.
+          void* const source = mmap(nullptr, kBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+          expect(source != MAP_FAILED, "no memory");
+          me.port(1).put(static_cast<std::byte*>(source), kBytes, 0);
+          me.port(1).signal(0, 1, {});
+          for (int turn = 0; turn < 1000; ++turn) me.transport().advance();
+          expect(!me.port(1).flushed(), "it was to be too much");
+          me.transport().abandon();
+          expect(me.port(1).flushed() && me.port(1).drained(), "who has given up still holds its user up");
+          munmap(source, kBytes);
+          me.transport().close(kSecond);
+          is_over = 1;
         }) == "");
 }
 

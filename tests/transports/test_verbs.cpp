@@ -232,6 +232,7 @@ TEST_CASE("after abandon() no source is read", "[verbs]") {
           VerbsRank me(shared, rank, 2, kBytes);
           me.port(1 - rank).signal(1, 1, {});
           me.until([&] { return reached(me.inbox(1 - rank).line.counters[1], 1); }, "the first signal");
+          me.meet();
           if (rank == 0) {
             void* const source = mmap(nullptr, kBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
             expect(source != MAP_FAILED, "no memory");

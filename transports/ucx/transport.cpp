@@ -152,10 +152,18 @@ void UcxTransport::fail(int peer, const std::string& why) noexcept {
   failures_.push_back({peer, fmt::format("{}: {}", name_of(peer), why)});
 }
 
+/// UCX lets go of what it was given when the endpoint is closed by force.
 void UcxTransport::abandon() noexcept {
+  constexpr uint64_t kPatienceNs = 1'000'000'000;
+  const auto has_let_go = [](const auto& port) { return port == nullptr || port->flushed(); };
   for (const auto& port : ports_) {
-    if (port != nullptr) port->break_off();
+    if (has_let_go(port)) continue;
+    port->break_off();
+    port->close();
   }
+  for (const uint64_t end = now_ns() + kPatienceNs;
+       !std::ranges::all_of(ports_, has_let_go) && now_ns() < end;)
+    advance();
 }
 
 std::string UcxTransport::name_of(int peer) const {

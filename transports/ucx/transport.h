@@ -20,6 +20,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -180,7 +181,7 @@ class UcxTransport final : public PortTransport {
   std::string_view name() const override { return "ucx"; }
   std::string address() const override;
   Port& open(int peer, const std::string& address, Inbox& inbox) override;
-  const std::vector<Failure>& failures() const override { return failures_; }
+  const std::deque<Failure>& failures() const override { return failures_; }
   void abandon() noexcept override;
   bool has_left(int peer) const override;
   /// Frames of the peer that have been applied.
@@ -216,7 +217,7 @@ class UcxTransport final : public PortTransport {
   std::vector<UcxPort*> listed_;                          // to be pushed
   std::vector<bool> failed_;                              // by rank
   uint64_t strangers_ = 0;                                // messages that were ignored
-  std::vector<Failure> failures_;
+  std::deque<Failure> failures_;
   bool said_goodbye_ = false;
   Worker worker_;
   std::optional<Registration> registration_;

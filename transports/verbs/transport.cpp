@@ -322,7 +322,7 @@ void VerbsTransport::fail(int peer, const std::string& why) noexcept {
 
 void VerbsTransport::abandon() noexcept {
   for (const auto& port : ports_) {
-    if (port != nullptr) port->break_off();
+    if (port != nullptr && !port->flushed()) port->break_off();
   }
 }
 

@@ -219,7 +219,7 @@ class VerbsTransport final : public PortTransport {
   std::string_view name() const override { return "verbs"; }
   std::string address() const override;
   Port& open(int peer, const std::string& address, Inbox& inbox) override;
-  const std::vector<Failure>& failures() const override { return failures_; }
+  const std::deque<Failure>& failures() const override { return failures_; }
   void abandon() noexcept override;
   bool has_left(int peer) const override;
   void close(uint64_t patience_ns) override;
@@ -278,7 +278,7 @@ class VerbsTransport final : public PortTransport {
   std::vector<VerbsPort*> starved_;
   std::vector<VerbsPort*> suspects_;
   std::vector<bool> failed_;  // by rank
-  std::vector<Failure> failures_;
+  std::deque<Failure> failures_;
   Descriptor events_;  // of all rails
   bool armed_ = false;
   uint32_t turns_ = 0;      // of advance()

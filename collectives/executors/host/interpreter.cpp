@@ -365,14 +365,14 @@ bool Interpreter::barrier(LaneState& lane) {
 }
 
 /// True once what was sent to `peer` has left its sources and depends on this rank no more.
-bool Interpreter::has_left_for(int peer) const {
+bool Interpreter::is_done_with(int peer) const {
   Port& port = *endpoint_.peer(peer).port;
   return port.drained() && port.flushed();
 }
 
 /// True once that holds for all that this operation sent: its buffers are its user's again, and its scratch is that of later operations.
 bool Interpreter::drained() const {
-  const auto is_drained = [&](int peer) { return has_left_for(peer); };
+  const auto is_drained = [&](int peer) { return is_done_with(peer); };
   const plan::Plan& plan = *op_->plan;
   return std::all_of(plan.port_targets.begin(), plan.port_targets.end(), is_drained) &&
          std::all_of(plan.port_sources.begin(), plan.port_sources.end(), is_drained);
@@ -449,9 +449,15 @@ void Interpreter::add_awaited(const LaneState& lane, std::vector<int>& ranks) co
 void Interpreter::add_undrained(std::vector<int>& ranks) const {
   for (const auto* peers : {&op_->plan->port_targets, &op_->plan->port_sources}) {
     for (const int peer : *peers) {
-      if (!has_left_for(peer)) ranks.push_back(peer);
+      if (!is_done_with(peer)) ranks.push_back(peer);
     }
   }
+}
+
+bool Interpreter::is_draining() const {
+  const auto is_done = [](const LaneState& lane) { return lane.cursor.done(); };
+  return renewal_stage_ == 0 &&
+         std::all_of(lanes_.begin(), lanes_.begin() + static_cast<ptrdiff_t>(lane_count_), is_done);
 }
 
 const std::vector<int>& Interpreter::awaited() const {

@@ -75,6 +75,8 @@ class Interpreter {
   /// The ranks that the blocked lanes wait for, ascending; valid until the next call. Asked again and again while a peer is
   /// late, so it does not allocate.
   const std::vector<int>& awaited() const;
+  /// All steps are done, and what was sent has not left its sources.
+  bool is_draining() const;
   /// "step 3 (wait), slice 2 of 8".
   std::string position() const;
 
@@ -105,7 +107,7 @@ class Interpreter {
   bool last_packets_arrived(const LaneState& lane, size_t sources) const;
   bool barrier(LaneState& lane);
   bool renew_packets();
-  bool has_left_for(int peer) const;
+  bool is_done_with(int peer) const;
   bool drained() const;
   void retire();
 
