@@ -152,18 +152,20 @@ void UcxTransport::fail(int peer, const std::string& why) noexcept {
   failures_.push_back({peer, fmt::format("{}: {}", name_of(peer), why)});
 }
 
-/// UCX lets go of what it was given when the endpoint is closed by force.
+/// UCX lets go of what it was given when the endpoint is closed by force. Where that were one-sided puts it is left open all the same: an
+/// acknowledgement that meets a closed connection ends the peer's process (UCX 1.13 over TCP: "unexpected error" in ucp_put_handler).
 void UcxTransport::abandon() noexcept {
   constexpr uint64_t kPatienceNs = 1'000'000'000;
-  const auto has_let_go = [](const auto& port) { return port == nullptr || port->flushed(); };
   for (const auto& port : ports_) {
-    if (has_let_go(port)) continue;
+    if (port == nullptr || port->flushed()) continue;
     port->break_off();
-    port->close();
+    if (!port->puts_one_sidedly()) port->close();
   }
-  for (const uint64_t end = now_ns() + kPatienceNs;
-       !std::ranges::all_of(ports_, has_let_go) && now_ns() < end;)
-    advance();
+  const auto has_let_go = [](const auto& port) {
+    return port == nullptr || port->flushed() || port->puts_one_sidedly();
+  };
+  const uint64_t end = now_ns() + kPatienceNs;
+  while (!std::ranges::all_of(ports_, has_let_go) && now_ns() < end) advance();
 }
 
 std::string UcxTransport::name_of(int peer) const {

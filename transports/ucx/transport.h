@@ -101,6 +101,7 @@ class UcxPort final : public Port {
   void break_off();
   /// The connection is gone: a failure, unless the peer had left.
   void lose(const char* why);
+  bool puts_one_sidedly() const { return one_sided_end_ != 0; }
   /// Starts closing the endpoint; true when it is closed.
   bool close();
   /// Closes it, for as long as the settings allow, and gives back what belongs to UCX.
