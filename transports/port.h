@@ -101,8 +101,8 @@ class PortTransport : public Poller {
   virtual const std::deque<Failure>& failures() const = 0;
   /// The first of them.
   const Failure& failure() const {
-    static const Failure kNobody;
-    return failures().empty() ? kNobody : failures().front();
+    static const Failure nobody;
+    return failures().empty() ? nobody : failures().front();
   }
 
   /// True once the peer has destroyed its end in good order, after everything that it had sent. That is no failure; but whoever
