@@ -73,7 +73,11 @@ stage_release() {
   cmake --build "$builds/release" -j "$jobs"
 }
 
-stage_tests() { run_ctest tests "$builds/release" -LE '^rdma$' -j "$test_jobs"; }
+# Proofs of plans only compute, so as many run at once as there are processors.
+stage_tests() {
+  run_ctest proofs "$builds/release" -R '^plan_' -j "$jobs"
+  run_ctest tests "$builds/release" -E '^plan_' -LE '^rdma$' -j "$test_jobs"
+}
 
 stage_skips() {
   "$(system_python)" "$repo_root/scripts/check_skips.py" "$logs/tests.junit.xml" "$repo_root/tests/allowed_skips.txt"
