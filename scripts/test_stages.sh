@@ -133,7 +133,8 @@ stage_asan() {
   set_sanitizer_options
   CC=clang CXX=clang++ cmake --preset asan -B "$builds/asan" -DTUTTI_WERROR=ON -DPython3_EXECUTABLE="$(system_python)"
   cmake --build "$builds/asan" -j "$jobs"
-  run_ctest asan "$builds/asan" -LE '^(slow|cluster|rdma)$' -E mpi -j "$test_jobs"
+  # Nor is there anything to sanitize in scripts.
+  run_ctest asan "$builds/asan" -LE '^(slow|cluster|rdma)$' -E 'mpi|^bench_(compare|report)' -j "$test_jobs"
   # MPI leaks from plug-ins that it has unloaded by the time leaks are looked for: there is nothing left to suppress by name.
   export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1
   run_ctest asan_mpi "$builds/asan" -LE '^(slow|cluster|rdma)$' -R mpi -j "$test_jobs"
