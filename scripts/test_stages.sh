@@ -73,13 +73,16 @@ stage_release() {
   cmake --build "$builds/release" -j "$jobs"
 }
 
-# Proofs of plans only compute, so as many run at once as there are processors.
+# Proofs of plans only compute, so as many run at once as there are processors. Should one fail, the others are run all the same.
 stage_tests() {
-  run_ctest proofs "$builds/release" -R '^plan_' -j "$jobs"
-  run_ctest tests "$builds/release" -E '^plan_' -LE '^rdma$' -j "$test_jobs"
+  local status=0
+  run_ctest proofs "$builds/release" -R '^plan_' -j "$jobs" || status=$?
+  run_ctest tests "$builds/release" -E '^plan_' -LE '^rdma$' -j "$test_jobs" || status=$?
+  return "$status"
 }
 
 stage_skips() {
+  "$(system_python)" "$repo_root/scripts/check_skips.py" "$logs/proofs.junit.xml" /dev/null
   "$(system_python)" "$repo_root/scripts/check_skips.py" "$logs/tests.junit.xml" "$repo_root/tests/allowed_skips.txt"
 }
 
