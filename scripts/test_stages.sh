@@ -100,7 +100,7 @@ stage_scripts() {
   mapfile -t files < <(tracked 'scripts/*.sh' 'tests/scripts/*.sh' '.ci/run')
   shellcheck -x -P SCRIPTDIR "${files[@]}"
   # It leaves when it has seen enough, and whoever still writes then has failed, as pipefail counts.
-  if grep -n '| *grep -[a-zA-Z]*q' "${files[@]}"; then die "grep -q at the end of a pipe: use grep -q ... < <(...)"; fi
+  if grep -nE '(^|[^|])\| *grep -[a-zA-Z]*q' "${files[@]}"; then die "grep -q at the end of a pipe: use grep -q ... < <(...)"; fi
   for test in "$repo_root"/tests/scripts/*_test.sh; do bash "$test"; done
 }
 
