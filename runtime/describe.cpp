@@ -23,6 +23,7 @@
 #include "runtime/tuner/selection.h"
 #include "runtime/version.h"
 #include "transports/shm/window.h"
+#include "transports/verbs/mail.h"
 
 namespace tutti {
 
@@ -71,8 +72,8 @@ Transport ucx_transport() {
   return ucx;
 }
 
-Transport verbs_transport() {
-  const VerbsReport report = look_at_verbs();
+Transport verbs_transport(const Settings& settings) {
+  const VerbsReport report = look_at_verbs(settings.ib_rails, settings.ib_tuning.gid_index);
   Transport verbs = {"verbs", report.usable, report.problem, {}, report.rails};
   if (report.usable) verbs.detail = "ranks of different nodes, past the kernel";
   return verbs;
@@ -87,9 +88,9 @@ Transport look_at_cuda() {
   return cuda;
 }
 
-/// What is there but not used yet is said as such: "no device" and "no support in this version" call for different action.
-std::vector<Transport> look_at_transports() {
-  return {look_at_shm(), look_at_cuda(), verbs_transport(), ucx_transport()};
+/// What is there but not used is said as such: "no device" and "no support in this version" call for different action.
+std::vector<Transport> look_at_transports(const Settings& settings) {
+  return {look_at_shm(), look_at_cuda(), verbs_transport(settings), ucx_transport()};
 }
 
 std::string name_of_interface(const std::vector<NetworkInterface>& interfaces, const IpAddress& address) {
@@ -124,13 +125,19 @@ Job job_of(const std::vector<int>& ranks_of_nodes, const Settings& settings) {
   job.shape.ranks = std::accumulate(ranks_of_nodes.begin(), ranks_of_nodes.end(), 0);
   job.shape.nodes = static_cast<int>(ranks_of_nodes.size());
   job.most = *std::max_element(ranks_of_nodes.begin(), ranks_of_nodes.end());
-  job.layout = shm::layout(job.most, settings.scratch_bytes, statistics_bytes(job.most));
+  job.layout =
+      shm::layout(job.most, scratch_bytes(settings, job.shape.nodes, job.most), statistics_bytes(job.most));
   return job;
 }
 
 std::string job_text(const Job& job) {
   const std::string nodes = job.shape.nodes > 1 ? fmt::format(" on {} nodes", job.shape.nodes) : "";
   return fmt::format("{} ranks{}", job.shape.ranks, nodes);
+}
+
+/// What every rail of a rank registers, by verbs. A kernel counts it for each.
+size_t locked_bytes(const Job& job) {
+  return job.layout.slots_size + verbs::MailMemory::bytes_for(job.shape.ranks);
 }
 
 std::string locked_memory() {
@@ -158,9 +165,9 @@ std::string machine_text(const Machine& m) {
          line("node", node_id()) + fmt::format("\nTopology ({})\n", m.source) + topology_text(m);
 }
 
-std::string transports_text() {
+std::string transports_text(const Settings& settings) {
   std::string text = "\nTransports\n";
-  for (const Transport& t : look_at_transports()) {
+  for (const Transport& t : look_at_transports(settings)) {
     text += fmt::format("  {:<12} {:<10} {}\n", t.name, t.usable ? "usable" : "not usable", t.detail);
     if (!t.version.empty()) text += line("", fmt::format("version {}", t.version));
     std::string resources;
@@ -195,6 +202,10 @@ std::string selection_text(const Job& job, const Settings& settings) {
       job_text(job), format_size(layout.total), format_size(layout.packets_size),
       format_size(layout.slots_size), format_size(layout.annex_size),
       format_size(layout.total * static_cast<size_t>(job.most)));
+  if (job.shape.nodes > 1)
+    text += fmt::format(
+        "  with verbs, each rank locks {} for each of its rails, beside registered buffers; allowed: {}\n",
+        format_size(locked_bytes(job)), locked_memory());
   text += fmt::format("\nSelection for {}\n", job_text(job));
   const std::string selection =
       describe_selection(job.shape, settings.tuning, scratch_limits(layout.slots_size, layout.packets_size));
@@ -226,9 +237,9 @@ json machine_json(const Machine& m) {
       {"node_id", node_id()}};
 }
 
-json transports_json() {
+json transports_json(const Settings& settings) {
   json list = json::array();
-  for (const Transport& t : look_at_transports()) {
+  for (const Transport& t : look_at_transports(settings)) {
     list.push_back({{"name", t.name},
                     {"usable", t.usable},
                     {"detail", t.detail},
@@ -276,8 +287,9 @@ json environment_json() {
 }
 
 std::string as_text(const Job& job, const Settings& settings) {
-  return fmt::format("Tutti {}\n", kVersionText) + machine_text(look_at_machine()) + transports_text() +
-         devices_text() + meeting_text() + selection_text(job, settings) + environment_text();
+  return fmt::format("Tutti {}\n", kVersionText) + machine_text(look_at_machine()) +
+         transports_text(settings) + devices_text() + meeting_text() + selection_text(job, settings) +
+         environment_text();
 }
 
 std::string as_json(const Job& job, const Settings& settings) {
@@ -287,7 +299,7 @@ std::string as_json(const Job& job, const Settings& settings) {
   out["version"] = kVersionText;
   out["machine"] = machine_json(machine);
   out["topology"] = topology_json(machine);
-  out["transports"] = transports_json();
+  out["transports"] = transports_json(settings);
   out["devices"] = look_at_devices().devices;
   out["bootstrap"] = meeting_json();
   out["scratch"] = {{"ranks", job.shape.ranks},
@@ -296,6 +308,7 @@ std::string as_json(const Job& job, const Settings& settings) {
                     {"packets_bytes", job.layout.packets_size},
                     {"slots_bytes", job.layout.slots_size},
                     {"statistics_bytes", job.layout.annex_size}};
+  if (job.shape.nodes > 1) out["scratch"]["verbs_locked_bytes_per_rail"] = locked_bytes(job);
   out["selection"] = selection_json(job, settings);
   out["environment"] = environment_json();
   out["warnings"] = Environment::process().warnings();

@@ -52,7 +52,8 @@ struct PortStatistics {
   uint64_t bytes_sent = 0;      // of slices
   uint64_t bytes_copied = 0;    // of these, by the transport before it sent them, as far as it knows
   uint64_t bytes_received = 0;  // of slices
-  uint64_t in_flight_most = 0;  // largest number of bytes in puts that had not left their source
+  uint64_t in_flight_most =
+      0;  // largest number of bytes in puts that were not known to have arrived, as far as the transport can know that
 };
 
 class Port {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "runtime/statistics/built_in.h"
 #include "runtime/version.h"
@@ -80,6 +82,14 @@ Settings make_settings(const Environment& environment, const Overrides& override
   s.stats_file = environment.text(Variable::stats);
   s.digest = digest(environment, overrides.algorithm);
   return s;
+}
+
+/// Within the same bound for the node as without others.
+size_t scratch_bytes(const Settings& settings, int nodes, int most) {
+  constexpr size_t kBetweenNodes = size_t{4} << 20;
+  constexpr size_t kNodeLimit = size_t{64} << 20;
+  if (settings.scratch_bytes != 0 || nodes == 1) return settings.scratch_bytes;
+  return std::min(kBetweenNodes, kNodeLimit / static_cast<size_t>(most));
 }
 
 }  // namespace tutti

@@ -1,6 +1,7 @@
 // The settings of one communicator: environment variables, overridden by the configuration its caller gave.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -47,6 +48,9 @@ struct Overrides {
   std::string algorithm;
   int device = kDeviceAutomatic;
 };
+
+/// Of each rank, where one node has `most` of them; 0: as the window's layout says. Between nodes more is on its way at a time.
+size_t scratch_bytes(const Settings& settings, int nodes, int most);
 
 /// Throws Error(invalid_argument) naming the variable or field, its value and what is allowed.
 Settings make_settings(const Environment& environment, const Overrides& overrides);

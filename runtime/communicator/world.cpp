@@ -29,21 +29,14 @@ int most_on_a_node(const Placement& placement) {
   return most;
 }
 
-/// Between nodes more is on its way at a time, so the automatic size is larger, within the same bound for the node.
-size_t scratch_bytes(const Settings& settings, const Placement& placement) {
-  constexpr size_t kBetweenNodes = size_t{4} << 20;
-  constexpr size_t kNodeLimit = size_t{64} << 20;
-  if (settings.scratch_bytes != 0 || placement.node_count() == 1) return settings.scratch_bytes;
-  return std::min(kBetweenNodes, kNodeLimit / static_cast<size_t>(most_on_a_node(placement)));
-}
-
 void meet_on_node(World& world, const UniqueId& id, const Settings& settings) {
   const int node = world.placement.node_of(world.rank);
+  const int most = most_on_a_node(world.placement);
   const Meeting meeting = {.rank = world.place(),
                            .ranks = world.placement.ranks_of(node),
-                           .most = most_on_a_node(world.placement),
+                           .most = most,
                            .limit_ns = settings.setup_timeout_ns,
-                           .scratch_bytes = scratch_bytes(settings, world.placement),
+                           .scratch_bytes = scratch_bytes(settings, world.placement.node_count(), most),
                            .digest = settings.digest};
   world.node = meet(id_of_node(id, static_cast<unsigned>(node)), meeting);
 }

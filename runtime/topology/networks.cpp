@@ -9,8 +9,10 @@
 
 #include "runtime/version.h"
 
-#ifdef TUTTI_HAVE_UCX
+#if defined(TUTTI_HAVE_UCX) || defined(TUTTI_HAVE_VERBS)
 #include "core/error.h"
+#endif
+#ifdef TUTTI_HAVE_UCX
 #include "transports/ucx/library.h"
 #endif
 #ifdef TUTTI_HAVE_VERBS
@@ -97,31 +99,41 @@ UcxReport look_at_ucx() {
 
 #ifdef TUTTI_HAVE_VERBS
 
-VerbsReport look_at_verbs() {
+namespace {
+
+std::string text_of(const verbs::RailInfo& rail) {
+  return fmt::format("{} ({}{}{:.3g} Gbit/s, {}, {})", rail.name, rail.network,
+                     rail.network.empty() ? "" : ", ", rail.gbits, verbs::gid_text(rail.gid),
+                     verbs::name_of(rail.sort));
+}
+
+}  // namespace
+
+VerbsReport look_at_verbs(const std::string& wanted, int gid_index) {
   VerbsReport report;
   report.built = true;
-  constexpr int kAutomaticGid = -1;
-  for (const verbs::RailInfo& rail : verbs::list_rails(kAutomaticGid)) {
-    if (rail.problem.empty()) {
-      report.rails.push_back(fmt::format("{} ({}{}{:.3g} Gbit/s, {}, {})", rail.name, rail.network,
-                                         rail.network.empty() ? "" : ", ", rail.gbits,
-                                         verbs::gid_text(rail.gid), verbs::name_of(rail.sort)));
-      report.usable = true;
-    } else {
-      report.rails.push_back(fmt::format("{}: {}", rail.name, rail.problem));
-    }
+  const std::vector<verbs::RailInfo> all = verbs::list_rails(gid_index);
+  std::vector<verbs::RailInfo> chosen;
+  try {
+    chosen = verbs::choose_rails(all, wanted);
+  } catch (const Error& e) {
+    report.problem = e.what();
   }
-  if (report.rails.empty()) {
-    report.problem = "no RDMA device";
-  } else if (!report.usable) {
-    report.problem = "no RDMA device can be used";
+  if (chosen.size() > verbs::kMostRails) chosen.resize(verbs::kMostRails);
+  report.usable = !chosen.empty();
+  for (size_t i = 0; i < chosen.size(); ++i)
+    report.rails.push_back(fmt::format("rail {}: {}", i, text_of(chosen[i])));
+  for (const verbs::RailInfo& rail : all) {
+    if (std::ranges::any_of(chosen, [&](const auto& c) { return c.name == rail.name; })) continue;
+    report.rails.push_back(rail.problem.empty() ? fmt::format("not used: {}", text_of(rail))
+                                                : fmt::format("{}: {}", rail.name, rail.problem));
   }
   return report;
 }
 
 #else
 
-VerbsReport look_at_verbs() {
+VerbsReport look_at_verbs(const std::string& /*wanted*/, int /*gid_index*/) {
   VerbsReport report;
   report.problem = std::string("version ") + kVersionText + " was built without it";
   return report;

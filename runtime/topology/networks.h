@@ -21,11 +21,12 @@ struct VerbsReport {
   bool built = false;
   bool usable = false;
   std::vector<std::string>
-      rails;  // "mlx5_0 (eth2, 200 Gbit/s, 10.0.0.1, RoCE v2 over IPv4)", or why it cannot be used
+      rails;  // "rail 0: mlx5_0 (eth2, 200 Gbit/s, 10.0.0.1, RoCE v2 over IPv4)", or why it is none
   std::string problem = {};
 };
 
-VerbsReport look_at_verbs();
+/// `wanted`, `gid_index`: transports/verbs/devices.h.
+VerbsReport look_at_verbs(const std::string& wanted, int gid_index);
 
 /// The names after "--" on the lines "resource" of what UCX prints about a context; at most 256.
 std::vector<std::string> parse_ucx_resources(const std::string& text);

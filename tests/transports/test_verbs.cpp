@@ -14,7 +14,10 @@
 #include "tests/catch.h"
 #include "tests/transports/ranks.h"
 #include "tests/transports/traffic.h"
+#include "transports/verbs/connection.h"
 #include "transports/verbs/devices.h"
+#include "transports/verbs/mail.h"
+#include "transports/verbs/rail.h"
 #include "transports/verbs/verbs.h"
 
 using namespace tutti;
@@ -432,6 +435,51 @@ TEST_CASE("what went over each rail is counted", "[verbs]") {
         }) == "");
 }
 
+namespace {
+
+/// What one rank of two has on one rail, connected to the other.
+struct End {
+  verbs::MailMemory mail;
+  verbs::Rail rail;
+  verbs::Connection connection;
+
+  End(const verbs::RailInfo& info, int rank)
+      : mail(rank, 2), rail(info, {{}, mail.mailboxes(), mail.outgoing()}), connection(rail, 1 - rank) {}
+  void connect(const End& peer) {
+    connection.connect(peer.rail.address(), peer.connection.number(), peer.connection.first(),
+                       {.timeout = 12});
+  }
+};
+
+/// How a write of one word to `to` at the peer ends.
+ibv_wc_status status_of_write(End& from, const std::byte* to) {
+  from.connection.stage({.from = from.mail.outbox(0, 0),
+                         .bytes = 8,
+                         .to = reinterpret_cast<uintptr_t>(to),
+                         .put_bytes = 8,
+                         .reads_source = true});
+  REQUIRE(from.connection.post() == 0);
+  ibv_wc completion = {};
+  for (const uint64_t end = now_ns() + 10 * kSecond; now_ns() < end;) {
+    if (ibv_poll_cq(from.rail.completions(), 1, &completion) == 1) return completion.status;
+  }
+  return IBV_WC_GENERAL_ERR;
+}
+
+}  // namespace
+
+TEST_CASE("a peer can write a rank's mailboxes, and nothing of what it sends to others", "[verbs]") {
+  if (no_devices()) return;
+  std::vector<verbs::RailInfo> rails = verbs::choose_rails(verbs::list_rails(-1), "");
+  const bool is_mailbox = GENERATE(true, false);
+  End writer(rails.front(), 0);
+  End owner(rails.back(), 1);
+  writer.connect(owner);
+  owner.connect(writer);
+  const std::byte* const to = is_mailbox ? owner.mail.mailboxes().data() : owner.mail.outgoing().data();
+  CHECK(status_of_write(writer, to) == (is_mailbox ? IBV_WC_SUCCESS : IBV_WC_REM_ACCESS_ERR));
+}
+
 // In a guest of scripts/rdma_vm.sh with two nodes of two rails: its commands pull links.
 TEST_CASE("a rail whose port is down is passed over until it is up", "[.link]") {
   REQUIRE(usable_rails().size() == 4);
@@ -473,5 +521,41 @@ TEST_CASE("a rail whose port is down is passed over until it is up", "[.link]") 
                  "{} downs, {} ups, {} dead peers", second().port_downs, second().port_ups,
                  second().dead_peers);
           shared.flags[0] = 1;
+        }) == "");
+}
+
+// The same guest.
+TEST_CASE("a rail that leads nowhere when two ranks first speak is dead from the beginning", "[.link]") {
+  REQUIRE(usable_rails().size() == 4);
+  const int asks = GENERATE(0, 1);  // the other answers
+  constexpr size_t kBytes = 300'000;
+  INFO("rank " << asks << " speaks first");
+  CHECK(run(Mode::threads, 2, [&](Shared& shared, int rank) {
+          VerbsRank me(shared, rank, 2, kBytes, 2);
+          const int peer = 1 - rank;
+          const auto peer_has_spoken = [&] { return reached(me.inbox(peer).line.counters[0], 1); };
+          if (rank == 0) {
+            expect(std::system("rdma_vm_link 0.1 down") == 0, "the link cannot be pulled");
+            shared.flags[0] = 1;
+          }
+          me.until([&] { return shared.flags[0] != 0; }, "the link being pulled");
+          if (rank != asks) me.until(peer_has_spoken, "the question");
+          std::vector<std::byte> source(kBytes);
+          fill(source.data(), kBytes, static_cast<uint64_t>(rank));
+          me.port(peer).put(source.data(), kBytes, 0);
+          me.port(peer).signal(0, 1, {});
+          if (rank == asks) me.until(peer_has_spoken, "the answer");
+          expect(first_wrong(me.slots().data(), kBytes, static_cast<uint64_t>(peer)) == kBytes,
+                 "what came is wrong");
+          me.until([&] { return me.port(peer).flushed() && me.port(peer).drained(); }, "the source");
+          expect(me.transport().route(peer).ends_with(" (dead)"), "route: {}", me.transport().route(peer));
+          expect(me.transport().rail_statistics()[1].bytes == 0, "something went by the dead rail");
+          me.meet();
+          if (rank == 0) {
+            expect(std::system("rdma_vm_link 0.1 up") == 0, "the link cannot be plugged in");
+            me.until([&] { return me.transport().rail_statistics()[1].port_ups != 0; },
+                     "the port coming back");
+          }
+          me.meet();
         }) == "");
 }

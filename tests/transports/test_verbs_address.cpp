@@ -142,6 +142,15 @@ TEST_CASE("the user says which rails, by name, by port, or which not") {
         "TUTTI_IB_HCA: there is no 'd0'; there is a0, b0:1, b0:2, c0");
   CHECK(why([&] { choose_rails({}, "d0"); }) == "TUTTI_IB_HCA: there is no 'd0'; there are no RDMA devices");
   CHECK(contains(why([&] { choose_rails(all, ","); }), "names no device"));
+  CHECK(why([&] { choose_rails(all, "a0,c0,a0:1"); }) == "TUTTI_IB_HCA: a0 is there twice");
+  std::vector<RailInfo> nine;
+  std::string nine_names;
+  for (int i = 0; i < 9; ++i) {
+    nine.push_back(rail("a" + std::to_string(i), 1, 1));
+    nine_names += nine.back().name + ",";
+  }
+  CHECK(why([&] { choose_rails(nine, nine_names); }) == "TUTTI_IB_HCA: 9 rails; expected at most 8");
+  CHECK(choose_rails(nine, "").size() == 9);
   CHECK(why([&] { choose_rails({}, ""); }) ==
         "there is no RDMA device that can be used: this machine has none");
   CHECK(why([&] { choose_rails(all, "^a0,b0:1,c0"); }) ==

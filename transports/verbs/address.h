@@ -18,8 +18,6 @@
 
 namespace tutti::verbs {
 
-inline constexpr size_t kMostRails = 8;
-
 /// One rail of a rank.
 struct RailAddress {
   std::array<uint8_t, 16> gid{};

@@ -113,7 +113,7 @@ void Connection::connect(const RailAddress& peer, uint32_t number, uint32_t firs
 
 uint32_t Connection::own_key(const Write& write) const {
   if (write.source != nullptr) return write.source->key(*rail_);
-  return write.own == Write::Memory::slots ? rail_->slots_key() : rail_->mail_key();
+  return write.own == Write::Memory::slots ? rail_->slots_key() : rail_->outgoing_key();
 }
 
 uint32_t Connection::peers_key(Write::Memory memory) const {
@@ -136,7 +136,7 @@ void Connection::stage(const Write& write) {
   writes_[(first_write_ + kDepth - room_) % kDepth] = write;
   ++staged_;
   --room_;
-  report_ = report_ || write.source_bytes != 0 || write.bounce != MailMemory::kNoBounce;
+  report_ = report_ || write.reads_source || write.bounce != MailMemory::kNoBounce;
   mark_.bytes += write.bytes;
   rail_->count_write(write.bytes);
 }

@@ -38,7 +38,8 @@ struct Write {
   static constexpr uint64_t kNoRecord = UINT64_MAX;
   uint64_t record = kNoRecord;         // it belongs to this one; without, it need not be done again
   int bounce = MailMemory::kNoBounce;  // its source, free when it is complete
-  uint32_t source_bytes = 0;           // of the user's, to stay until then
+  uint32_t put_bytes = 0;              // of the user's slices, in flight until then
+  bool reads_source = false;           // these lie where the user has put them
 };
 
 class Connection {

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <optional>
 #include <set>
 
@@ -36,18 +35,6 @@ double gbits_of(const ibv_port_attr& port) {
   return width * speed;
 }
 
-std::string first_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
-
-int numa_node_of(const std::string& device) {
-  const std::string text = first_line("/sys/class/infiniband/" + device + "/device/numa_node");
-  return text.empty() || text[0] == '-' ? -1 : std::atoi(text.c_str());
-}
-
 bool is_ipv4(const ibv_gid& gid) {
   constexpr uint8_t kMapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
   return std::memcmp(gid.raw, kMapped, sizeof(kMapped)) == 0;
@@ -65,7 +52,7 @@ RailSort sort_of(const ibv_gid_entry& entry) {
 }
 
 /// The lower the better.
-int rank_of(const ibv_gid_entry& entry) {
+int preference_of(const ibv_gid_entry& entry) {
   const bool v2 = entry.gid_type != IBV_GID_TYPE_ROCE_V1;
   return (v2 ? 0 : 10) + (is_ipv4(entry.gid) ? 0 : is_link_local(entry.gid) ? 2 : 1);
 }
@@ -78,7 +65,7 @@ std::optional<ibv_gid_entry> choose_gid(ibv_context* context, int port, const ib
     if (ibv_query_gid_ex(context, static_cast<uint32_t>(port), static_cast<uint32_t>(i), &entry, 0) != 0)
       continue;
     if (wanted == i) return entry;
-    if (!best || rank_of(entry) < rank_of(*best)) best = entry;
+    if (!best || preference_of(entry) < preference_of(*best)) best = entry;
     // The first of InfiniBand is the card's own.
     if (attributes.link_layer == IBV_LINK_LAYER_INFINIBAND && wanted < 0) break;
   }
@@ -104,7 +91,6 @@ RailInfo look_at_port(ibv_context* context, const std::string& device, int numbe
   info.device = device;
   info.port = number;
   info.name = ports == 1 ? device : fmt::format("{}:{}", device, number);
-  info.numa_node = numa_node_of(device);
   ibv_port_attr port = {};
   if (const int error = ibv_query_port(context, static_cast<uint8_t>(number), &port); error != 0) {
     info.problem = fmt::format("it does not answer: {}", std::strerror(error));
@@ -198,7 +184,9 @@ std::vector<RailInfo> list_rails(int gid_index) {
     for (int port = 1; port <= attributes.phys_port_cnt; ++port)
       rails.push_back(look_at_port(context.get(), name, port, attributes.phys_port_cnt, gid_index));
   }
-  std::sort(rails.begin(), rails.end(), [](const RailInfo& a, const RailInfo& b) { return a.name < b.name; });
+  std::ranges::sort(rails, [](const RailInfo& a, const RailInfo& b) {
+    return strverscmp(a.name.c_str(), b.name.c_str()) < 0;
+  });
   return rails;
 }
 
@@ -214,16 +202,20 @@ std::vector<RailInfo> choose_rails(const std::vector<RailInfo>& all, const std::
     const RailInfo& rail = require(all, name);
     if (!rail.problem.empty())
       raise(Result::unsupported, "TUTTI_IB_HCA: {} cannot be used: {}", name, rail.problem);
+    if (find(rails, rail.name) != nullptr)
+      raise(Result::invalid_argument, "TUTTI_IB_HCA: {} is there twice", rail.name);
     rails.push_back(rail);
   }
+  if (rails.size() > kMostRails)
+    raise(Result::invalid_argument, "TUTTI_IB_HCA: {} rails; expected at most {}", rails.size(), kMostRails);
   if (rails.empty()) raise(Result::invalid_argument, "TUTTI_IB_HCA: '{}' names no device", wanted);
   return rails;
 }
 
 namespace {
 
-/// A card that reads a page which a fork has made two of reads the wrong one on kernels before 5.12. There registered memory is kept from children then;
-/// later kernels give the child the copy.
+/// Before Linux 5.12 a page that is written after a fork() was copied away from the card, which went on with the other copy. There registered memory is
+/// hidden from children; later kernels give the child the copy.
 void prepare_for_forks() {
   if (ibv_is_fork_initialized() == IBV_FORK_DISABLED) static_cast<void>(ibv_fork_init());
 }

@@ -8,6 +8,7 @@
 #include <infiniband/verbs.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -20,6 +21,9 @@ namespace tutti::verbs {
 enum class RailSort : uint8_t { infiniband, roce1_ipv4, roce1_ipv6, roce2_ipv4, roce2_ipv6 };
 const char* name_of(RailSort sort);
 
+/// How many rails a rank can have.
+inline constexpr size_t kMostRails = 8;
+
 struct RailInfo {
   std::string name;    // "mlx5_0"; "mlx5_0:2" where the card has several ports
   std::string device;  // "mlx5_0"
@@ -28,7 +32,6 @@ struct RailInfo {
   std::string state;    // "active", or what it is instead
   double gbits = 0;     // per second, as the card says
   uint32_t mtu = 0;     // bytes
-  int numa_node = -1;   // -1: not known
   uint16_t lid = 0;
   int gid_index = -1;
   std::array<uint8_t, 16> gid{};
@@ -36,12 +39,12 @@ struct RailInfo {
   std::string problem;  // why it cannot be used; empty: it can
 };
 
-/// All of them, in the order of their names. `gid_index`: VerbsTuning. Never throws for what the machine lacks.
+/// All of them, in the order of their names, the numbers in these by their value. `gid_index`: VerbsTuning. Never throws for what the machine lacks.
 std::vector<RailInfo> list_rails(int gid_index);
 
-/// Those that the user wants, in the order in which they are wanted, or, where nothing is wanted, all that can be used. `wanted` has names
-/// separated by commas, or begins with ^: all but these. Throws Error(invalid_argument) for a name that is not there, and
-/// Error(unsupported) for one that cannot be used, or where none is left.
+/// Those that the user wants, in the order in which they are wanted, or, where nothing is wanted, all that can be used, which may be more than
+/// kMostRails. `wanted` has names separated by commas, or begins with ^: all but these. Throws Error(invalid_argument) for a name that is not
+/// there or comes twice, or too many of them, and Error(unsupported) for one that cannot be used, or where none is left.
 std::vector<RailInfo> choose_rails(const std::vector<RailInfo>& all, const std::string& wanted);
 
 /// Throws Error(system_error).

@@ -186,7 +186,8 @@ bool VerbsPort::settle() {
 
 void VerbsPort::end_write(const Write& write) {
   if (write.bounce != MailMemory::kNoBounce) transport_.give_bounce(write.bounce);
-  end(write.source_bytes);
+  end(write.put_bytes);
+  if (write.reads_source) release(write.put_bytes);
 }
 
 void VerbsPort::lose(const std::string& why) {
@@ -213,12 +214,17 @@ void VerbsPort::break_off() {
   }
   queue_end_ = nullptr;
   // A queue pair in this state sends nothing, so what is in its sources is of no matter.
-  in_flight_ = 0;
+  in_use_ = in_flight_ = 0;
 }
 
 void VerbsPort::begin(size_t bytes) {
+  in_use_ += bytes;
   in_flight_ += bytes;
   statistics_.in_flight_most = std::max(statistics_.in_flight_most, in_flight_);
+}
+
+void VerbsPort::release(size_t bytes) {
+  if (!broken_) in_use_ -= bytes;
 }
 
 void VerbsPort::end(size_t bytes) {

@@ -128,7 +128,8 @@ bool VerbsPort::load(const Shipment::Put& put, size_t at, Write& write) {
   aim(put, at, write);
   if (lies_registered(put, write)) {
     write.from = put.source + at;
-    write.bytes = write.source_bytes = static_cast<uint32_t>(std::min(left, kMostBytes));
+    write.bytes = write.put_bytes = static_cast<uint32_t>(std::min(left, kMostBytes));
+    write.reads_source = true;
     return true;
   }
   write.bounce = transport_.mail().take_bounce();
@@ -136,7 +137,7 @@ bool VerbsPort::load(const Shipment::Put& put, size_t at, Write& write) {
     transport_.list_starved(*this);
     return false;
   }
-  write.bytes = static_cast<uint32_t>(std::min(left, MailMemory::kBounceBytes));
+  write.bytes = write.put_bytes = static_cast<uint32_t>(std::min(left, MailMemory::kBounceBytes));
   write.from = transport_.mail().bounce(write.bounce);
   copy(transport_.mail().bounce(write.bounce), put.source + at, write.bytes);
   return true;
@@ -151,6 +152,7 @@ bool VerbsPort::load_whole(const Shipment::Put& put, uint64_t number, Write& wri
   write.bytes = static_cast<uint32_t>(put.bytes);
   aim(put, 0, write);
   copy(place, put.source, put.bytes);
+  end(put.bytes);
   return true;
 }
 
@@ -158,7 +160,7 @@ bool VerbsPort::load_whole(const Shipment::Put& put, uint64_t number, Write& wri
 void VerbsPort::copy(std::byte* to, const std::byte* source, size_t bytes) {
   std::memcpy(to, source, bytes);
   statistics_.bytes_copied += bytes;
-  end(bytes);
+  release(bytes);
 }
 
 /// True where rails may read it as it lies: says so in `write`. A small put of the user's is copied all the same: that takes less than it takes to hear
@@ -181,7 +183,10 @@ bool VerbsPort::post_record(Shipment& shipment, Connection& connection) {
   MailMemory& mail = transport_.mail();
   std::byte* const record = mail.outbox(peer_, frame.sequence);
   const size_t header_bytes = pack_record(frame, record);
-  if (frame.bytes != 0) copy(record + header_bytes, shipment.puts[0].source, frame.bytes);
+  if (frame.bytes != 0) {
+    copy(record + header_bytes, shipment.puts[0].source, frame.bytes);
+    end(frame.bytes);
+  }
   connection.stage({.from = record,
                     .bytes = static_cast<uint32_t>(header_bytes + frame.bytes),
                     .to = address_.mailboxes + mail.place(transport_.settings().rank, frame.sequence),

@@ -43,7 +43,8 @@ Rail::Rail(const RailInfo& info, const RailMemory& memory) : info_(info), contex
   if (!completions_) refuse(info.name, "a completion queue");
   constexpr int kAccess = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
   if (!memory.slots.empty()) slots_ = register_memory(memory.slots, kAccess, "slots");
-  mail_ = register_memory(memory.mail, kAccess, "mailboxes");
+  mailboxes_ = register_memory(memory.mailboxes, kAccess, "mailboxes");
+  outgoing_ = register_memory(memory.outgoing, 0, "records and slices to be sent");
   greeter_ = std::make_unique<Greeter>(context_.get(), domain_.get(), channel_.get(), info_);
 }
 
@@ -67,7 +68,7 @@ RailAddress Rail::address() const {
   return {.gid = info_.gid,
           .greeter = greeter_->number(),
           .slots_rkey = slots_ ? slots_->rkey : 0,
-          .mail_rkey = mail_->rkey,
+          .mail_rkey = mailboxes_->rkey,
           .mtu = info_.mtu,
           .lid = info_.lid,
           .sort = info_.sort,

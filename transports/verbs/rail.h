@@ -18,10 +18,11 @@
 
 namespace tutti::verbs {
 
-/// Memory that a rail may read, and that peers may write.
+/// Memory that a rail may touch.
 struct RailMemory {
-  std::span<std::byte> slots;
-  std::span<std::byte> mail;
+  std::span<std::byte> slots;           // that it may read, and peers may write
+  std::span<std::byte> mailboxes;       // that peers may write
+  std::span<const std::byte> outgoing;  // that it may read
 };
 
 class Rail {
@@ -30,14 +31,13 @@ class Rail {
   Rail(const RailInfo& info, const RailMemory& memory);
 
   const RailInfo& info() const { return info_; }
-  ibv_context* context() const { return context_.get(); }
   ibv_pd* domain() const { return domain_.get(); }
   ibv_cq* completions() const { return completions_.get(); }
   ibv_comp_channel* channel() const { return channel_.get(); }
   Greeter& greeter() { return *greeter_; }
 
   uint32_t slots_key() const { return slots_ ? slots_->lkey : 0; }
-  uint32_t mail_key() const { return mail_->lkey; }
+  uint32_t outgoing_key() const { return outgoing_->lkey; }
   RailAddress address() const;
 
   /// Memory that it may read, beside the others. Throws Error.
@@ -82,7 +82,8 @@ class Rail {
   int room_ = 0;      // in the completion queue
   int reserved_ = 0;  // of that
   Region slots_;      // none where there are none
-  Region mail_;
+  Region mailboxes_;
+  Region outgoing_;
   std::unique_ptr<Greeter> greeter_;
   uint64_t last_completion_ns_ = 0;
   RailRate rate_;

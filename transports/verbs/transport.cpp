@@ -71,8 +71,13 @@ VerbsTransport::VerbsTransport(const VerbsSettings& settings)
   listed_.reserve(ports_.size());
   greeting_.reserve(ports_.size());
   std::vector<RailInfo> chosen = choose_rails(list_rails(settings.tuning.gid_index), settings.rails);
-  if (chosen.size() > kMostRails) chosen.resize(kMostRails);
-  const RailMemory memory = {{settings_.slots, settings_.slots_bytes}, {mail_.data(), mail_.bytes()}};
+  if (chosen.size() > kMostRails) {
+    log(Level::warn,
+        "rank {}: {} rails can be used, of which the first {} are: TUTTI_IB_HCA says which to use",
+        settings.rank, chosen.size(), kMostRails);
+    chosen.resize(kMostRails);
+  }
+  const RailMemory memory = {{settings_.slots, settings_.slots_bytes}, mail_.mailboxes(), mail_.outgoing()};
   for (const RailInfo& info : chosen) {
     rails_.push_back(std::make_unique<Rail>(info, memory));
     wait_for(rails_.back()->channel()->fd, info);
@@ -96,7 +101,7 @@ std::string VerbsTransport::address() const {
                          .key = key_,
                          .slots = reinterpret_cast<uintptr_t>(settings_.slots),
                          .slots_bytes = settings_.slots_bytes,
-                         .mailboxes = reinterpret_cast<uintptr_t>(mail_.data()),
+                         .mailboxes = reinterpret_cast<uintptr_t>(mail_.mailboxes().data()),
                          .rails = {}};
   for (const auto& rail : rails_) address.rails.push_back(rail->address());
   return pack(address);

@@ -93,7 +93,7 @@ class VerbsPort final : public Port {
   void put(const std::byte* source, size_t bytes, uint64_t offset) override;
   void signal(uint8_t index, uint64_t value, const SignalInfo& info) override;
   void grant(uint64_t position) override;
-  bool flushed() const override { return in_flight_ == 0; }
+  bool flushed() const override { return in_use_ == 0; }
   bool drained() override;
   PortStatistics statistics() const override;
 
@@ -133,6 +133,10 @@ class VerbsPort final : public Port {
 
  private:
   void make_connections();
+  void connect(const Greeting& greeting);
+  /// The rail is dead where that throws.
+  template <typename Step>
+  void try_rail(size_t rail, const Step& step);
   void send_greeting(uint32_t flags);
   Shipment& open_shipment();
   Shipment& close_shipment(uint8_t kind);
@@ -168,6 +172,7 @@ class VerbsPort final : public Port {
   uint64_t patience_ns() const;
   void tell();
   void begin(size_t bytes);
+  void release(size_t bytes);
   void end(size_t bytes);
   void lose(const std::string& why);
 
@@ -176,7 +181,7 @@ class VerbsPort final : public Port {
   const RankAddress address_;
   const size_t rails_;                   // in common
   std::vector<Connection> connections_;  // by rail; none before there was anything to say
-  std::vector<PathHandle> paths_;        // of greetings
+  std::vector<PathHandle> paths_;        // of greetings; null: none leads there
   bool connected_ = false;               // own queue pairs
   bool peer_ready_ = false;
   uint64_t greeted_since_ns_ = 0;  // 0: waits for no answer
@@ -205,7 +210,9 @@ class VerbsPort final : public Port {
   uint64_t grant_ = 0;
   uint64_t granted_ = 0;  // told
 
-  uint64_t in_flight_ = 0;  // bytes whose source is in use
+  uint64_t in_use_ = 0;  // bytes of sources that must stay as they are
+  uint64_t in_flight_ =
+      0;  // bytes that are not known to have arrived; what is copied to a record's place: that is not posted
   PortStatistics statistics_;
 };
 
