@@ -122,6 +122,10 @@ class PortTransport : public Poller {
   /// no call. When it wants to be called next, in ns from now; UINT64_MAX: never.
   virtual uint64_t look_after() { return UINT64_MAX; }
 
+  /// Somebody waits for `peer`, and has for long: where nothing is under way to it whose failure would tell, something is sent that tells
+  /// whether it is still there.
+  virtual void probe(int /*peer*/) {}
+
   /// Memory of this rank that puts may leave from without a copy, if the transport can do that: why it cannot, for people; empty: it can, or has no
   /// use for it. The memory stays until forget_source(), and nothing may be in flight from it then.
   virtual std::string register_source(uint64_t /*id*/, std::span<const std::byte> /*memory*/) { return {}; }

@@ -298,6 +298,7 @@ Result Communicator::test(uint64_t ticket) {
 
 /// Asked at a gated rate while an operation does not complete.
 Result Communicator::check_wait(uint64_t waited_ticks, uint64_t ticket) {
+  constexpr uint64_t kProbeNs = 1'000'000'000;
   if (abort_.raised()) return adopt_poison();
   count_waiting(waited_ticks);
   find_mismatch();
@@ -309,6 +310,7 @@ Result Communicator::check_wait(uint64_t waited_ticks, uint64_t ticket) {
     return poison(Result::timeout, fmt::format("{}{} after {:.3g} s", position_text(), culprits_,
                                                static_cast<double>(waited_ns) * 1e-9));
   }
+  if (waited_ns >= kProbeNs) probe_awaited();
   if (waited_ns >= settings_.warn_after_ns) warn_of_late(waited_ns);
   return Result::success;
 }

@@ -149,10 +149,11 @@ class Communicator {
 
   void find_mismatch();
   void find_lost_peer();
+  void probe_awaited();
   bool find_broken_port();
   bool is_unexplained(const PortTransport::Failure& failure) const;
   std::string broken_text(const PortTransport::Failure& failure) const;
-  bool has_waited_for_news();
+  static bool has_waited_for_news(uint64_t& since);
   void count_waiting(uint64_t waited_ticks);
   std::string lost_text(int peer) const;
   std::string slowest_text() const;
@@ -209,6 +210,9 @@ class Communicator {
   std::string culprits_;     // what came of it
   uint64_t next_check_ = 0;  // ticks
   uint64_t suspected_since_ = 0;  // ns: when a port first told that a peer is gone; 0: not in this operation
+  uint64_t undelivered_since_ =
+      0;  // ns: when it was first seen that something cannot be delivered; 0: nothing
+  uint64_t next_probe_ns_ = 0;
   std::atomic<uint64_t> finished_epoch_ = 0;  // for surveys
   uint64_t counted_ = 0;                      // ticks of the current wait that are in waited_for_
   std::vector<uint64_t> waited_for_;          // by rank: ticks during which it was awaited

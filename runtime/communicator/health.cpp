@@ -150,8 +150,19 @@ void Communicator::find_lost_peer() {
   if (!running_ || head_ != before) return;
   const std::vector<int>& still = interpreter_.awaited();
   if (std::find(still.begin(), still.end(), peer) == still.end()) return;
-  if (!world_->is_mapped(peer) && !has_ended(peer) && !has_waited_for_news()) return;
+  if (!world_->is_mapped(peer) && !has_ended(peer) && !has_waited_for_news(suspected_since_)) return;
   poison(Result::peer_lost, lost_text(peer) + "; " + text);
+}
+
+/// A host that has died says nothing, and neither does the network, unless something is sent to it.
+void Communicator::probe_awaited() {
+  constexpr uint64_t kPauseNs = 1'000'000'000;
+  const uint64_t now = now_ns();
+  if (!running_ || !world_->networks || now < next_probe_ns_) return;
+  next_probe_ns_ = now + kPauseNs;
+  for (const int peer : interpreter_.awaited()) {
+    if (!world_->is_mapped(peer)) world_->networks->probe(peer);
+  }
 }
 
 std::string Communicator::lost_text(int peer) const {
@@ -160,12 +171,12 @@ std::string Communicator::lost_text(int peer) const {
 }
 
 /// What a port tells of a peer (it has left, the connection broke) may be the consequence of an error that is still on its way through
-/// the control tree, and is the better explanation. True once that has had its time.
-bool Communicator::has_waited_for_news() {
+/// the control tree, and is the better explanation. True once that has had its time; `since`: when this was asked first, 0 until then.
+bool Communicator::has_waited_for_news(uint64_t& since) {
   constexpr uint64_t kPatienceNs = 500'000'000;
   const uint64_t now = now_ns();
-  if (suspected_since_ == 0) suspected_since_ = now;
-  return now - suspected_since_ >= kPatienceNs;
+  if (since == 0) since = now;
+  return now - since >= kPatienceNs;
 }
 
 /// A connection that broke though its peer is there.
@@ -186,7 +197,7 @@ bool Communicator::find_broken_port() {
         return std::ranges::find(awaited, candidate.rank) != awaited.end() && is_unexplained(candidate);
       });
   if (failure == nullptr) return false;
-  if (!has_waited_for_news()) return true;
+  if (!has_waited_for_news(suspected_since_)) return true;
   poison(Result::peer_lost, broken_text(*failure) + "; " + position_text());
   return true;
 }
@@ -369,7 +380,8 @@ uint64_t Communicator::look_after() {
   if (!taken) return kLaterNs;
   const uint64_t next = world_->networks->look_after();
   const std::string lost = undelivered_text();
-  const bool is_news = !lost.empty() && has_waited_for_news();
+  if (lost.empty()) undelivered_since_ = 0;
+  const bool is_news = !lost.empty() && has_waited_for_news(undelivered_since_);
   taken.unlock();
   if (is_news) spread(Result::peer_lost, lost);
   return next;

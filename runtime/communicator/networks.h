@@ -37,11 +37,13 @@ class Networks {
   std::vector<Poller*> pollers() const;
 
   bool has_left(int peer) const;
-  /// False while nothing has gone to `peer` nor come from there.
+  /// False while nothing has come from `peer`; where the transport cannot tell, while nothing has gone there either.
   bool is_in_use(int peer) const { return !transport_to(peer).route(peer).empty(); }
   /// Of the peers that cannot be reached any more the first that `counts`; null: there is none.
   const PortTransport::Failure* first_failure(
       const std::function<bool(const PortTransport::Failure&)>& counts) const;
+  /// PortTransport::probe().
+  void probe(int peer) { transport_to(peer).probe(peer); }
   /// PortTransport::abandon() and close() of all.
   void abandon() noexcept;
   void close(uint64_t patience_ns);

@@ -90,24 +90,28 @@ mended() { printf 'rdma_vm_link %s up; ' "$@"; }
 failover() { disturb one_rail 1000 "$(pulled 0.1)" "$(mended 0.1)" "${large[@]}"; }
 all_rails() { disturb all_rails 1000 "$(pulled 0.0 0.1)" "$(mended 0.0 0.1)" "${large[@]}"; }
 two_communicators() { disturb two_communicators 300 "$(pulled 0.1)" "$(mended 0.1)" two_communicators 8; }
-# All rails of a rank are pulled, which then does its part of a broadcast and leaves.
-leaver() {
-  local status=0 job fifo=/tmp/leaver said=$RDMA_VM_JOB/leaver
+# cut_off HOW: all rails of rank 0 are pulled, as cut_off.cpp says. Both ranks speak at once, which one process writes down.
+cut_off() {
+  local name=cut_off_$1 status=0 job fifo=/tmp/cut_off_$1 said=$RDMA_VM_JOB/cut_off_$1
   mkfifo "$fifo"
-  TUTTI_TIMEOUT=30s TUTTI_IB_TIMEOUT=14 TUTTI_IB_RETRY_COUNT=3 rdma_vm_run --id "$bin/tutti-info" -- timeout 60 "$bin/leaver" "$fifo" >"$said" 2>&1 &
+  TUTTI_TIMEOUT=40s TUTTI_IB_TIMEOUT=14 TUTTI_IB_RETRY_COUNT=3 rdma_vm_run --id "$bin/tutti-info" -- timeout 60 "$bin/cut_off" "$1" "$fifo" 2>&1 | cat >"$said" &
   job=$!
   await 30 grep -q ready "$said"
   rdma_vm_link 0.0 down
   rdma_vm_link 0.1 down
+  [[ $1 != wait ]] || await 30 grep -q 'rank 0 was told' "$said" || status=101
   # shellcheck disable=SC2016
   timeout 10 bash -c 'echo go >"$0"' "$fifo"
   wait "$job" || status=$?
-  check leaver "$status"
+  check "$name" "$status"
   rdma_vm_link 0.0 up
   rdma_vm_link 0.1 up
   await 10 is_active rxe0
   await 10 is_active rxe1
 }
+leaver() { cut_off leave; }
+sender() { cut_off go_on; }
+waiter() { cut_off wait; }
 
 # What was written by a rail arrives seconds after it was given up.
 late() {
@@ -204,7 +208,7 @@ calls() {
   check calls "$status"
 }
 
-(($# > 0)) || set -- info ports one_port collectives disturbed reuse failover late all_rails leaver two_communicators uneven blink credits mixed device calls
+(($# > 0)) || set -- info ports one_port collectives disturbed reuse failover late all_rails leaver sender waiter two_communicators uneven blink credits mixed device calls
 for part in "$@"; do
   $part
   check time "$part" "$(cut -d ' ' -f 1 /proc/uptime)"

@@ -128,10 +128,21 @@ class Verbs(unittest.TestCase):
         for rank in (0, 1):
             self.assertRegex(self.written("all_rails"), rf"allreduce_bench: rank {rank}: .*{broken}")
 
+    def assert_told(self, how, ranks):
+        name = f"cut_off_{how}"
+        self.assertEqual(self.said(name), [0], self.written(name))
+        for rank in ranks:
+            self.assertRegex(self.written(name), rf"rank {rank} was told: .*the connection from rank 0 \(node node0\) to rank 1 \(node node1\) is "
+                                                 r"broken: .*IBV_WC_RETRY_EXC_ERR")
+
     def test_a_rank_that_leaves_tells_of_what_does_not_arrive(self):
-        self.assertEqual(self.said("leaver"), [0], self.written("leaver"))
-        self.assertRegex(self.written("leaver"),
-                         r"rank 1 was told: .*the connection from rank 0 \(node node0\) to rank 1 \(node node1\) is broken: .*IBV_WC_RETRY_EXC_ERR")
+        self.assert_told("leave", [1])
+
+    def test_a_rank_that_goes_on_tells_of_what_does_not_arrive(self):
+        self.assert_told("go_on", [0, 1])
+
+    def test_a_rank_that_only_waits_finds_that_nobody_is_there(self):
+        self.assert_told("wait", [0, 1])
 
     def test_uneven_use_of_rails_is_visible(self):
         self.assertEqual(self.said("uneven"), [0], self.written("uneven"))

@@ -268,7 +268,8 @@ TEST_CASE("statistics say what went through a port", "[verbs]") {
           me.until([&] { return reached(me.inbox(peer).line.counters[0], 4); }, "the slices");
           const PortStatistics now = me.port(peer).statistics();
           expect(now.puts == 4 && now.signals == 4 && now.bytes_sent == 4 * kBytes &&
-                     now.bytes_received == 4 * kBytes && now.in_flight_most == kBytes,
+                     now.bytes_received == 4 * kBytes && now.in_flight_most >= kBytes &&
+                     now.in_flight_most <= 4 * kBytes,
                  "puts {}, signals {}, sent {}, received {}, most in flight {}", now.puts, now.signals,
                  now.bytes_sent, now.bytes_received, now.in_flight_most);
           expect(me.transport().route(peer) == rails_of(rank, 2, 1), "route: {}", me.transport().route(peer));
@@ -444,7 +445,9 @@ struct End {
   verbs::Connection connection;
 
   End(const verbs::RailInfo& info, int rank)
-      : mail(rank, 2), rail(info, {{}, mail.mailboxes(), mail.outgoing()}), connection(rail, 1 - rank) {}
+      : mail(rank, 2),
+        rail(info, {{}, mail.mailboxes(), mail.outgoing()}, verbs::Connection::kCompletions),
+        connection(rail, 1 - rank) {}
   void connect(const End& peer) {
     connection.connect(peer.rail.address(), peer.connection.number(), peer.connection.first(),
                        {.timeout = 12});
@@ -558,4 +561,24 @@ TEST_CASE("a rail that leads nowhere when two ranks first speak is dead from the
           }
           me.meet();
         }) == "");
+}
+
+// The same guest. Greetings are datagrams: one that says that a rank is ready may be the only one that does.
+TEST_CASE("whoever only receives acknowledges though a greeting was lost", "[.link]") {
+  constexpr int kTimes = 20;
+  constexpr uint64_t kSignals = 70;  // more than the records that may be under way
+  REQUIRE(std::system("rdma_vm_netem 0.0 loss 20%") == 0);
+  for (int time = 0; time < kTimes; ++time) {
+    INFO("time " << time);
+    CHECK(run(Mode::threads, 2, [&](Shared& shared, int rank) {
+            VerbsRank me(shared, rank, 2, 64, 1, {.timeout = 10, .retries = 7});
+            for (uint64_t i = 1; rank == 0 && i <= kSignals; ++i) me.port(1).signal(0, i, {.tag = i});
+            if (rank == 1)
+              me.until([&] { return reached(me.inbox(0).line.counters[0], kSignals); }, "the signals");
+            if (rank == 0) me.until([&] { return me.port(1).drained(); }, "the acknowledgements");
+            shared.flags[rank] = 1;
+            me.until([&] { return shared.flags[1 - rank] != 0; }, "the other rank");
+          }) == "");
+  }
+  REQUIRE(std::system("rdma_vm_netem 0.0 off") == 0);
 }

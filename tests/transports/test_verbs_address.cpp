@@ -1,4 +1,6 @@
 // What the verbs transport believes of others and of its devices, and which rails it takes; needs no device.
+#include <fmt/format.h>
+
 #include <cstring>
 #include <random>
 
@@ -146,8 +148,8 @@ TEST_CASE("the user says which rails, by name, by port, or which not") {
   std::vector<RailInfo> nine;
   std::string nine_names;
   for (int i = 0; i < 9; ++i) {
-    nine.push_back(rail("a" + std::to_string(i), 1, 1));
-    nine_names += nine.back().name + ",";
+    nine.push_back(rail(fmt::format("a{}", i), 1, 1));
+    nine_names += fmt::format("{},", nine.back().name);
   }
   CHECK(why([&] { choose_rails(nine, nine_names); }) == "TUTTI_IB_HCA: 9 rails; expected at most 8");
   CHECK(choose_rails(nine, "").size() == 9);
@@ -155,6 +157,18 @@ TEST_CASE("the user says which rails, by name, by port, or which not") {
         "there is no RDMA device that can be used: this machine has none");
   CHECK(why([&] { choose_rails(all, "^a0,b0:1,c0"); }) ==
         "there is no RDMA device that can be used; b0:2: the port is down");
+}
+
+TEST_CASE("rails on different InfiniBand networks do not reach each other") {
+  RankAddress one = example(0, {RailSort::infiniband});
+  RankAddress other = example(1, {RailSort::infiniband});
+  other.rails[0].gid = one.rails[0].gid;
+  other.rails[0].gid[15] = 9;
+  CHECK(why_not(one, other).empty());
+  one.rails[0].gid[7] = 9;
+  CHECK(why_not(one, other) ==
+        "rail 0 of rank 0 is InfiniBand of subnet 101:101:101:109::, that of rank 1 InfiniBand of subnet "
+        "101:101:101:101::: TUTTI_IB_GID_INDEX and TUTTI_IB_HCA say which to use");
 }
 
 TEST_CASE("two ranks reach each other where their rails are of the same sorts, and all see that alike") {

@@ -64,7 +64,7 @@ Connection::Connection(Rail& rail, int peer)
       first_(random_packet_number()),
       writes_(kDepth),
       marks_(kDepth + 1) {
-  rail.reserve_completions(static_cast<int>(kDepth) + kReceives + kBatch);
+  rail.reserve_completions(kCompletions);
   queue_pair_ = create(rail, inline_bytes_);
   ibv_qp_attr attributes = {};
   attributes.qp_state = IBV_QPS_INIT;
@@ -157,8 +157,8 @@ int Connection::post() {
   return ibv_post_send(queue_pair_.get(), requests_.data(), &bad);
 }
 
-bool Connection::stage_report() {
-  if (posted_since_mark_ == 0 || first_mark_ != end_mark_ || room() == 0) return false;
+bool Connection::stage_probe() {
+  if (has_marks() || room() == 0) return false;
   report_ = true;
   stage({});
   return true;

@@ -48,6 +48,8 @@ class Connection {
   static constexpr uint32_t kDepth = 128;
   static constexpr int kReceives = static_cast<int>(kRecords) + 2;
   static constexpr int kBatch = 16;  // receives that are posted together
+  /// Of one connection, that may wait to be taken.
+  static constexpr int kCompletions = static_cast<int>(kDepth) + kReceives + kBatch;
 
   static constexpr uint64_t kReceived = uint64_t{1} << 32;
 
@@ -78,9 +80,10 @@ class Connection {
   bool has_marks() const { return first_mark_ != end_mark_; }
   /// True once everything posted is complete.
   bool is_idle() const { return room_ == kDepth; }
-  /// Stages a write of nothing that is signalled, where something was posted whose completion nobody hears of. False where that is not so, or
-  /// there is no room.
-  bool stage_report();
+  /// Stages a write of nothing that is signalled, unless the completion of another is awaited anyway, or there is no room. False then.
+  bool stage_probe();
+  /// The same, where something was posted whose completion nobody hears of.
+  bool stage_report() { return posted_since_mark_ != 0 && stage_probe(); }
 
   /// A receive was used. 0, or why no more could be posted.
   int receive();

@@ -173,12 +173,20 @@ std::vector<RailInfo> list_rails(int gid_index) {
   for (int i = 0; devices && i < count; ++i) {
     const std::string name = ibv_get_device_name(devices.get()[i]);
     const Context context(ibv_open_device(devices.get()[i]));
+    const auto refuse = [&](const std::string& problem) {
+      RailInfo refused;
+      refused.name = refused.device = name;
+      refused.problem = problem;
+      rails.push_back(refused);
+    };
+    if (devices.get()[i]->transport_type != IBV_TRANSPORT_IB) {
+      // iWARP has no datagrams, others have no reliable connections.
+      refuse("it is neither InfiniBand nor RoCE");
+      continue;
+    }
     ibv_device_attr attributes = {};
     if (!context || ibv_query_device(context.get(), &attributes) != 0) {
-      RailInfo closed;
-      closed.name = closed.device = name;
-      closed.problem = fmt::format("it cannot be opened: {}", std::strerror(errno));
-      rails.push_back(closed);
+      refuse(fmt::format("it cannot be opened: {}", std::strerror(errno)));
       continue;
     }
     for (int port = 1; port <= attributes.phys_port_cnt; ++port)

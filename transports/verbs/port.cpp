@@ -119,6 +119,8 @@ void VerbsPort::receive(size_t rail) {
 }
 
 void VerbsPort::take(Immediate immediate, uint32_t bytes) {
+  // It has come by a queue pair that the peer has connected, whether or not its greeting that said so has come too.
+  note_peer_ready();
   switch (immediate.kind) {
     case Immediate::Kind::record:
       take_record(whole_number(immediate.number, transport_.receiver(peer_).applied()));
@@ -153,7 +155,7 @@ bool VerbsPort::took(uint64_t number, const std::string& problem) {
     transport_.fail(peer_, fmt::format("record {} cannot be: {}", number, problem));
     return false;
   }
-  if (transport_.receiver(peer_).applied() - told_ >= kRecords / 2) transport_.list(*this);
+  if (owes_acknowledgement()) transport_.list(*this);
   return true;
 }
 
@@ -172,6 +174,13 @@ bool VerbsPort::drained() {
   if (broken_) return true;
   push();
   return broken_ || (queue_ == nullptr && grant_ == granted_ && again_.empty() && knows_losses());
+}
+
+void VerbsPort::probe() {
+  if (broken_ || !peer_ready_ || unsettled_ != 0) return;
+  for (size_t rail = 0; rail < connections_.size() && !broken_; ++rail) {
+    if (!is_dead(rail) && connections_[rail].stage_probe()) push_out(connections_[rail]);
+  }
 }
 
 bool VerbsPort::settle() {
@@ -237,7 +246,7 @@ PortStatistics VerbsPort::statistics() const {
   return all;
 }
 
-std::string VerbsPort::route() const {
+std::string VerbsPort::rails_text() const {
   std::string text;
   for (size_t i = 0; i < connections_.size(); ++i) {
     text += (i == 0 ? "" : "+") + connections_[i].rail().info().name;

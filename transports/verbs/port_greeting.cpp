@@ -5,6 +5,7 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "transports/verbs/transport.h"
 
 namespace tutti::verbs {
@@ -16,38 +17,56 @@ constexpr uint64_t kLongestGreetingPauseNs = 250'000'000;
 
 }  // namespace
 
-/// A rail by which no path leads to the peer is dead from the beginning: its cable may be out.
 void VerbsPort::make_connections() {
-  std::vector<std::unique_ptr<Rail>>& rails = transport_.rails();
   connections_.reserve(rails_);
-  for (size_t i = 0; i < rails_; ++i) connections_.emplace_back(*rails[i], peer_);
+  for (size_t i = 0; i < rails_; ++i) connections_.emplace_back(*transport_.rails()[i], peer_);
   paths_.resize(rails_);
-  for (size_t i = 0; i < rails_; ++i) {
-    try_rail(i, [&] {
-      paths_[i] = make_path(rails[i]->domain(), rails[i]->info(), address_.rails[i],
-                            transport_.settings().tuning.traffic_class);
-    });
-  }
 }
 
-void VerbsPort::connect(const Greeting& greeting) {
+/// `step(rail)` throws for a rail that does not lead to the peer. Where others do, it is dead from the beginning: its cable may be out. Where none
+/// does, all are tried again later: a link may only blink. True once there is one.
+template <typename Step>
+bool VerbsPort::try_rails(const Step& step) {
+  constexpr uint64_t kPauseNs = 500'000'000;
+  if (now_ns() < try_again_ns_ || dead_ == (1U << rails_) - 1) return false;
+  std::vector<std::string> problems(rails_);
+  bool some_lead_there = false;
   for (size_t i = 0; i < rails_; ++i) {
     if (is_dead(i)) continue;
-    try_rail(i, [&] {
-      connections_[i].connect(address_.rails[i], greeting.queue_pairs[i], greeting.first[i],
-                              transport_.settings().tuning);
-    });
+    try {
+      step(i);
+      some_lead_there = true;
+    } catch (const Error& error) {
+      problems[i] = error.what();
+    }
   }
-  connected_ = true;
+  for (size_t i = 0; i < rails_ && some_lead_there; ++i) {
+    if (!problems[i].empty()) lose_rail(i, problems[i]);
+  }
+  if (some_lead_there) return !broken_;
+  const bool is_news = unreached_.empty();
+  unreached_ = problems[static_cast<size_t>(first_alive())];
+  if (is_news)
+    log(Level::warn, "rank {}: {} is not reached yet: {}", transport_.settings().rank,
+        transport_.name_of(peer_), unreached_);
+  try_again_ns_ = now_ns() + kPauseNs;
+  return false;
 }
 
-template <typename Step>
-void VerbsPort::try_rail(size_t rail, const Step& step) {
-  try {
-    step();
-  } catch (const Error& error) {
-    lose_rail(rail, error.what());
-  }
+bool VerbsPort::find_paths() {
+  const int traffic_class = transport_.settings().tuning.traffic_class;
+  return try_rails([&](size_t i) {
+    const Rail& rail = *transport_.rails()[i];
+    if (!paths_[i]) paths_[i] = make_path(rail.domain(), rail.info(), address_.rails[i], traffic_class);
+  });
+}
+
+bool VerbsPort::connect(const Greeting& greeting) {
+  connected_ = try_rails([&](size_t i) {
+    connections_[i].connect(address_.rails[i], greeting.queue_pairs[i], greeting.first[i],
+                            transport_.settings().tuning);
+  });
+  return connected_;
 }
 
 bool VerbsPort::greet(uint64_t now) {
@@ -66,23 +85,27 @@ bool VerbsPort::greet(uint64_t now) {
     return false;
   }
   if (now - greeted_since_ns_ > transport_.settings().connect_ns) {
-    const auto first = static_cast<size_t>(first_alive());
-    const RailInfo& rail = transport_.rails()[first]->info();
-    lose(fmt::format("no answer to greetings for {:.3g} s, from {} ({}) to {}",
-                     static_cast<double>(now - greeted_since_ns_) * 1e-9, rail.name, gid_text(rail.gid),
-                     gid_text(address_.rails[first].gid)));
+    lose(silence_text(now - greeted_since_ns_));
     return false;
   }
   try {
     if (!is_open()) make_connections();
-    send_greeting(Greeting::kAsk | (connected_ ? Greeting::kReady : 0));
   } catch (const Error& error) {
     lose(error.what());
     return false;
   }
+  if (find_paths()) send_greeting(Greeting::kAsk | (connected_ ? Greeting::kReady : 0));
   next_greeting_ns_ = now + greeting_pause_ns_;
   greeting_pause_ns_ = std::min(2 * greeting_pause_ns_, kLongestGreetingPauseNs);
   return true;
+}
+
+std::string VerbsPort::silence_text(uint64_t silence_ns) const {
+  const auto rail = static_cast<size_t>(first_alive());
+  const RailInfo& own = transport_.rails()[rail]->info();
+  return fmt::format("no answer to greetings for {:.3g} s, from {} ({}) to {}{}{}",
+                     static_cast<double>(silence_ns) * 1e-9, own.name, gid_text(own.gid),
+                     gid_text(address_.rails[rail].gid), unreached_.empty() ? "" : "; ", unreached_);
 }
 
 /// By each rail, in case one is down.
@@ -104,14 +127,17 @@ void VerbsPort::send_greeting(uint32_t flags) {
   }
 }
 
+void VerbsPort::note_peer_ready() {
+  if (peer_ready_) return;
+  peer_ready_ = true;
+  transport_.list(*this);
+}
+
 void VerbsPort::hear(const Greeting& greeting) {
   if (broken_ || greeting.rails != rails_) return;
   if (!is_open()) make_connections();
-  if (!connected_) connect(greeting);
-  if ((greeting.flags & Greeting::kReady) != 0 && !peer_ready_) {
-    peer_ready_ = true;
-    transport_.list(*this);
-  }
+  if (!connected_ && (!find_paths() || !connect(greeting))) return;
+  if ((greeting.flags & Greeting::kReady) != 0) note_peer_ready();
   if (greeting.dead != 0) {
     heard_ = greeting;
     hear_losses();

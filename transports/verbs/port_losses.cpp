@@ -13,7 +13,7 @@
 namespace tutti::verbs {
 
 void VerbsPort::lose_rail(size_t rail, const std::string& why) {
-  if (broken_ || rail >= rails_ || is_dead(rail)) return;
+  if (broken_ || rail >= connections_.size() || is_dead(rail)) return;
   if (transport_.has_left(peer_)) {
     break_off();
     return;
@@ -48,7 +48,7 @@ bool VerbsPort::settle_losses() {
   if (!is_fenced() && now_ns() - lost_at_ns_ < kMostNs) return false;
   unsettled_ = 0;
   log(Level::warn, "rank {}: {} is reached by {} from now on: {}", transport_.settings().rank,
-      transport_.name_of(peer_), route(), why_dead_);
+      transport_.name_of(peer_), rails_text(), why_dead_);
   greeted_since_ns_ = 0;
   transport_.list_greeting(*this);
   hear_losses();

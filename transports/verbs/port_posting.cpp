@@ -19,7 +19,7 @@ constexpr size_t kMostBytes = size_t{256} << 10;
 
 void VerbsPort::push() {
   if (broken_) return;
-  const bool wanted = queue_ != nullptr || grant_ != granted_;
+  const bool wanted = queue_ != nullptr || grant_ != granted_ || owes_acknowledgement();
   if (wanted && !peer_ready_) {
     if (greeted_since_ns_ == 0) transport_.list_greeting(*this);
     return;
@@ -257,16 +257,19 @@ int VerbsPort::first_alive() const {
 }
 
 /// A peer that only ever sends would never learn what has come.
+bool VerbsPort::owes_acknowledgement() const {
+  return transport_.receiver(peer_).applied() - told_ >= kRecords / 2;
+}
+
 void VerbsPort::tell() {
-  const uint64_t applied = transport_.receiver(peer_).applied();
-  if (applied - told_ < kRecords / 2) return;
+  if (!owes_acknowledgement()) return;
   Connection& connection = connections_[static_cast<size_t>(first_alive())];
   if (connection.room() == 0) {
     transport_.list(*this);
     return;
   }
-  told_ = applied;
-  connection.stage({.immediate = pack(Immediate::Kind::acknowledgement, applied)});
+  told_ = transport_.receiver(peer_).applied();
+  connection.stage({.immediate = pack(Immediate::Kind::acknowledgement, told_)});
   push_out(connection);
 }
 

@@ -15,8 +15,6 @@ namespace tutti::verbs {
 
 namespace {
 
-constexpr int kFirstRoom = 256;
-
 [[noreturn]] void refuse(const std::string& rail, const char* what) {
   const int error = errno;
   raise_errno(error, "{} on the RDMA device {}", what, rail);
@@ -31,14 +29,18 @@ void set_nonblocking(int descriptor, const RailInfo& rail) {
 
 }  // namespace
 
-Rail::Rail(const RailInfo& info, const RailMemory& memory) : info_(info), context_(open_device(info.device)) {
+Rail::Rail(const RailInfo& info, const RailMemory& memory, int completions)
+    : info_(info), context_(open_device(info.device)) {
   domain_.reset(ibv_alloc_pd(context_.get()));
   if (!domain_) refuse(info.name, "a protection domain");
   channel_.reset(ibv_create_comp_channel(context_.get()));
   if (!channel_) refuse(info.name, "an event channel");
   set_nonblocking(channel_->fd, info);
   set_nonblocking(context_->async_fd, info);
-  room_ = kFirstRoom;
+  ibv_device_attr limits = {};
+  if (ibv_query_device(context_.get(), &limits) != 0) refuse(info.name, "what it can do is not known");
+  most_room_ = limits.max_cqe;
+  room_ = std::min(completions, most_room_);
   completions_.reset(ibv_create_cq(context_.get(), room_, nullptr, channel_.get(), 0));
   if (!completions_) refuse(info.name, "a completion queue");
   constexpr int kAccess = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
@@ -76,12 +78,15 @@ RailAddress Rail::address() const {
 }
 
 void Rail::reserve_completions(int more) {
-  reserved_ += more;
-  if (reserved_ <= room_) return;
-  const int wanted = std::max(reserved_, 2 * room_);
-  if (const int error = ibv_resize_cq(completions_.get(), wanted); error != 0)
-    raise_errno(error, "a completion queue of {} entries on the RDMA device {}", wanted, info_.name);
-  room_ = wanted;
+  const int needed = reserved_ + more;
+  if (needed > room_) {
+    const int wanted = std::max(needed, std::min(2 * room_, most_room_));
+    if (const int error = ibv_resize_cq(completions_.get(), wanted); error != 0)
+      raise_errno(error, "a completion queue of {} entries, instead of {}, on the RDMA device {}", wanted,
+                  room_, info_.name);
+    room_ = wanted;
+  }
+  reserved_ = needed;
 }
 
 void Rail::count_write(uint64_t bytes) {

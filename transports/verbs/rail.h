@@ -27,8 +27,9 @@ struct RailMemory {
 
 class Rail {
  public:
-  /// Throws Error(system_error) saying what the card refused.
-  Rail(const RailInfo& info, const RailMemory& memory);
+  /// With room for so many completions to begin with: not every card can make its queue longer. Throws Error(system_error) saying what
+  /// the card refused.
+  Rail(const RailInfo& info, const RailMemory& memory, int completions);
 
   const RailInfo& info() const { return info_; }
   ibv_pd* domain() const { return domain_.get(); }
@@ -57,6 +58,7 @@ class Rail {
   void take_device_events(int rank);
   /// False: slices should take another one.
   bool is_up() const { return condition_.is_up(); }
+  bool has_failed() const { return condition_.has_failed(); }  // the device, for good
 
   // How busy it is, over all peers.
   uint64_t outstanding() const { return outstanding_.get(); }  // bytes that are not complete
@@ -79,9 +81,10 @@ class Rail {
   Domain domain_;
   EventChannel channel_;
   CompletionQueue completions_;
-  int room_ = 0;      // in the completion queue
-  int reserved_ = 0;  // of that
-  Region slots_;      // none where there are none
+  int most_room_ = 0;  // that the card allows
+  int room_ = 0;       // in the completion queue
+  int reserved_ = 0;   // of that
+  Region slots_;       // none where there are none
   Region mailboxes_;
   Region outgoing_;
   std::unique_ptr<Greeter> greeter_;

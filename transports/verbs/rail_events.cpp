@@ -52,7 +52,7 @@ std::string meaning_of(DeviceEvent event, const std::string& address, bool addre
       return address_is_gone ? fmt::format("{}, by which peers reach it, is gone", address)
                              : fmt::format("{}, by which peers reach it, is as before", address);
     case DeviceEvent::device_failure:
-      return "the device has failed; new slices go by other rails, if one is up";
+      return "the device has failed; what it has not done goes by other rails, if there is one";
     default:
       return "it does not matter to the rail";
   }

@@ -1,7 +1,8 @@
 // What a device says unasked, of itself or of its ports, and what that means for a rail.
 //
-// New slices do not go by a rail whose port is down or whose device has failed, as long as another rail is up. Nothing is given up because of an
-// event: a port that comes back soon enough has lost nothing. Only writes that fail say that a peer is not reached any more.
+// New slices do not go by a rail whose port is down, as long as another rail is up; but nothing is given up because of that: a port that comes
+// back soon enough has lost nothing, and writes that fail say when a peer is not reached by it any more. A rail whose device has failed is dead for all
+// peers: its writes may never say anything.
 #pragma once
 
 #include <infiniband/verbs.h>
@@ -30,6 +31,7 @@ class RailCondition {
  public:
   void note(DeviceEvent event);
   bool is_up() const { return port_is_down_.get() == 0 && device_failures_.get() == 0; }
+  bool has_failed() const { return device_failures_.get() != 0; }
   void tell(RailStatistics& all) const;
 
  private:

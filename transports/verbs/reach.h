@@ -10,6 +10,9 @@
 
 namespace tutti::verbs {
 
+/// Why two ranks that have rails do not reach each other by them; empty: they do, as far as addresses tell.
+std::string why_not(const RankAddress& one, const RankAddress& other);
+
 class Reach {
  public:
   /// By rank; empty: that rank has no rail. Throws Error(invalid_argument) for an address that is none.
@@ -20,10 +23,6 @@ class Reach {
   std::string why_not(int a, int b) const;
 
  private:
-  static constexpr size_t kNone = SIZE_MAX;
-  /// The first rail whose sorts differ, of two ranks that have rails.
-  static size_t first_different(const RankAddress& one, const RankAddress& other);
-
   std::vector<std::optional<RankAddress>> addresses_;
 };
 

@@ -14,6 +14,7 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "transports/verbs/reach.h"
 
 namespace tutti::verbs {
 
@@ -37,7 +38,7 @@ void check(const VerbsSettings& settings) {
           settings.slots_bytes);
 }
 
-/// As verbs.h spells it: that is what one searches for.
+/// Those that occur as verbs.h spells them: that is what one searches for.
 std::string status_text(ibv_wc_status status) {
   switch (status) {
     case IBV_WC_RETRY_EXC_ERR:
@@ -50,6 +51,8 @@ std::string status_text(ibv_wc_status status) {
       return "IBV_WC_REM_OP_ERR: its card could not do the write";
     case IBV_WC_LOC_PROT_ERR:
       return "IBV_WC_LOC_PROT_ERR: the card may not read the source (a defect of Tutti)";
+    case IBV_WC_WR_FLUSH_ERR:
+      return "IBV_WC_WR_FLUSH_ERR: the queue pair has failed";
     default:
       return fmt::format("status {}: {}", static_cast<int>(status), ibv_wc_status_str(status));
   }
@@ -78,8 +81,10 @@ VerbsTransport::VerbsTransport(const VerbsSettings& settings)
     chosen.resize(kMostRails);
   }
   const RailMemory memory = {{settings_.slots, settings_.slots_bytes}, mail_.mailboxes(), mail_.outgoing()};
+  constexpr int kAtFirst = 64;  // peers
+  const int completions = Connection::kCompletions * std::clamp(settings.ranks - 1, 1, kAtFirst);
   for (const RailInfo& info : chosen) {
-    rails_.push_back(std::make_unique<Rail>(info, memory));
+    rails_.push_back(std::make_unique<Rail>(info, memory, completions));
     wait_for(rails_.back()->channel()->fd, info);
     wait_for(rails_.back()->device_events(), info);
   }
@@ -96,7 +101,7 @@ VerbsTransport::~VerbsTransport() {
   VerbsTransport::close(settings_.close_ns);
 }
 
-std::string VerbsTransport::address() const {
+RankAddress VerbsTransport::own_address() const {
   RankAddress address = {.rank = static_cast<uint32_t>(settings_.rank),
                          .key = key_,
                          .slots = reinterpret_cast<uintptr_t>(settings_.slots),
@@ -104,7 +109,11 @@ std::string VerbsTransport::address() const {
                          .mailboxes = reinterpret_cast<uintptr_t>(mail_.mailboxes().data()),
                          .rails = {}};
   for (const auto& rail : rails_) address.rails.push_back(rail->address());
-  return pack(address);
+  return address;
+}
+
+std::string VerbsTransport::address() const {
+  return pack(own_address());
 }
 
 Port& VerbsTransport::open(int peer, const std::string& address, Inbox& inbox) {
@@ -116,13 +125,8 @@ Port& VerbsTransport::open(int peer, const std::string& address, Inbox& inbox) {
     RankAddress to = unpack(address);
     if (to.rank != static_cast<uint32_t>(peer))
       raise(Result::invalid_argument, "the address of rank {} came instead", to.rank);
-    for (size_t i = 0; i < std::min(rails_.size(), to.rails.size()); ++i) {
-      const RailInfo& own = rails_[i]->info();
-      if (own.sort != to.rails[i].sort)
-        raise(Result::unsupported,
-              "rail {} is {} here ({}) and {} there: TUTTI_IB_GID_INDEX and TUTTI_IB_HCA say which to use", i,
-              verbs::name_of(own.sort), own.name, verbs::name_of(to.rails[i].sort));
-    }
+    if (const std::string problem = why_not(own_address(), to); !problem.empty())
+      raise(Result::unsupported, "{}", problem);
     receiver(peer).attach(inbox);
     return *(ports_[static_cast<size_t>(peer)] = std::make_unique<VerbsPort>(*this, peer, std::move(to)));
   } catch (const Error& error) {
@@ -189,13 +193,27 @@ void VerbsTransport::advance() {
 void VerbsTransport::take_device_events() {
   constexpr uint64_t kLookNs = 100'000'000;
   next_look_ = ticks() + ns_to_ticks(kLookNs);
-  for (const auto& rail : rails_) rail->take_device_events(settings_.rank);
+  for (size_t r = 0; r < rails_.size(); ++r) {
+    rails_[r]->take_device_events(settings_.rank);
+    if (rails_[r]->has_failed()) lose_rail(r, rails_[r]->info().name + ": the device has failed");
+  }
+}
+
+/// To all peers.
+void VerbsTransport::lose_rail(size_t rail, const std::string& why) {
+  for (const auto& port : ports_) {
+    if (port != nullptr) port->lose_rail(rail, why);
+  }
 }
 
 /// How many completions there were.
 int VerbsTransport::poll(size_t rail) {
   std::array<ibv_wc, kBatch> completions;
   const int count = ibv_poll_cq(rails_[rail]->completions(), kBatch, completions.data());
+  if (count < 0) {
+    lose_rail(rail, rails_[rail]->info().name + ": its completion queue cannot be read");
+    return 0;
+  }
   for (int i = 0; i < count; ++i) take(rail, completions[static_cast<size_t>(i)]);
   return count;
 }
@@ -209,7 +227,7 @@ void VerbsTransport::take(size_t rail, const ibv_wc& completion) {
   if (completion.status != IBV_WC_SUCCESS) {
     if (received) port->note_fence(rail);
     // What was posted behind a write that failed says nothing of its own.
-    if (completion.status == IBV_WC_WR_FLUSH_ERR) return;
+    if (completion.status == IBV_WC_WR_FLUSH_ERR && port->has_given_up(rail)) return;
     port->lose_rail(rail, fmt::format("{}: {}", rails_[rail]->info().name, status_text(completion.status)));
     return;
   }

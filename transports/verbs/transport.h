@@ -100,7 +100,10 @@ class VerbsPort final : public Port {
   int peer() const { return peer_; }
   bool is_broken() const { return broken_; }
   bool is_open() const { return !connections_.empty(); }
-  std::string route() const;
+  /// Empty before the peer was heard of.
+  std::string route() const { return connected_ ? rails_text() : std::string(); }
+  /// Has a write of nothing done, where nothing is under way that tells whether the peer is there.
+  void probe();
 
   /// Posts what can be posted.
   void push();
@@ -119,6 +122,7 @@ class VerbsPort final : public Port {
   void lose_rail(size_t rail, const std::string& why);
   /// A receive of that rail came back unused.
   void note_fence(size_t rail) { connections_[rail].note_fence(); }
+  bool has_given_up(size_t rail) const { return connections_[rail].has_given_up(); }
   /// The rest of that. False while it has to wait.
   bool settle_losses();
   bool is_suspect = false;  // in the transport's list of ports whose losses are to be settled
@@ -133,10 +137,12 @@ class VerbsPort final : public Port {
 
  private:
   void make_connections();
-  void connect(const Greeting& greeting);
-  /// The rail is dead where that throws.
   template <typename Step>
-  void try_rail(size_t rail, const Step& step);
+  bool try_rails(const Step& step);
+  bool find_paths();
+  bool connect(const Greeting& greeting);
+  std::string silence_text(uint64_t silence_ns) const;
+  void note_peer_ready();
   void send_greeting(uint32_t flags);
   Shipment& open_shipment();
   Shipment& close_shipment(uint8_t kind);
@@ -175,13 +181,17 @@ class VerbsPort final : public Port {
   void release(size_t bytes);
   void end(size_t bytes);
   void lose(const std::string& why);
+  bool owes_acknowledgement() const;
+  std::string rails_text() const;
 
   VerbsTransport& transport_;
   const int peer_;
   const RankAddress address_;
   const size_t rails_;                   // in common
   std::vector<Connection> connections_;  // by rail; none before there was anything to say
-  std::vector<PathHandle> paths_;        // of greetings; null: none leads there
+  std::vector<PathHandle> paths_;        // of greetings; null: none leads there yet
+  uint64_t try_again_ns_ = 0;            // not before
+  std::string unreached_;                // why no rail led there, when they were tried last
   bool connected_ = false;               // own queue pairs
   bool peer_ready_ = false;
   uint64_t greeted_since_ns_ = 0;  // 0: waits for no answer
@@ -231,6 +241,7 @@ class VerbsTransport final : public PortTransport {
   bool has_left(int peer) const override;
   void close(uint64_t patience_ns) override;
   uint64_t look_after() override;
+  void probe(int peer) override { ports_[static_cast<size_t>(peer)]->probe(); }
   std::string register_source(uint64_t id, std::span<const std::byte> memory) override;
   void forget_source(uint64_t id) override { sources_.remove(id); }
   std::string route(int peer) const override;
@@ -267,6 +278,8 @@ class VerbsTransport final : public PortTransport {
   void take(size_t rail, const ibv_wc& completion);
   void wait_for(int descriptor, const RailInfo& rail) const;
   void take_device_events();
+  void lose_rail(size_t rail, const std::string& why);
+  RankAddress own_address() const;
   void hear_greetings(Rail& rail);
   void greet();
   void settle_suspects();

@@ -1,0 +1,82 @@
+// Rank 0 is cut off from rank 1: somebody pulls all its rails while
+//
+//   leave   it has nothing on its way; then it broadcasts, has so done its part, and destroys its communicator at once
+//   go_on   it broadcasts every 100 ms, and never waits for anybody; nor does rank 1, which is busy with other things
+//   wait    it waits for rank 1, and all that it has sent has arrived
+//
+// and all ranks must be told, long before their deadline.
+//
+// Usage: cut_off leave|go_on|wait FIFO   (two ranks, launched as tutti_comm_create_env wants it). One rank prints "ready", and goes on when somebody
+// writes to FIFO. Each prints what it was told; exit status 1 where that was nothing.
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <fstream>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tutti/tutti.hpp"
+
+namespace {
+
+using std::chrono::milliseconds;
+
+void meet_somebody(const char* fifo) {
+  std::puts("ready");
+  std::fflush(stdout);
+  if (std::ifstream(fifo).get() == std::ifstream::traits_type::eof())
+    throw std::runtime_error("nobody wrote");
+}
+
+/// What ends the example, sooner or later. False: rank 0 has done its part, and need not be told.
+bool take_part(tutti::Communicator& all, const std::string& what, const char* fifo) {
+  std::vector<int64_t> words(100);
+  const int waits = what == "wait" ? 1 : 0;
+  if (all.rank() == waits) meet_somebody(fifo);
+  if (what == "wait") {
+    all.barrier();
+    return true;
+  }
+  constexpr int kRounds = 150;
+  if (what == "go_on" && all.rank() == 1) std::this_thread::sleep_for(milliseconds(8000));
+  for (int round = 0; round < (what == "leave" ? 1 : kRounds); ++round) {
+    all.broadcast(std::span<int64_t>(words), 0);
+    if (what == "go_on" && all.rank() == 0) std::this_thread::sleep_for(milliseconds(100));
+  }
+  return what == "go_on" || all.rank() != 0;
+}
+
+void be_cut_off(const std::string& what, const char* fifo) {
+  auto all = tutti::Communicator::create_env();
+  // Connected, and nothing on its way.
+  all.barrier();
+  try {
+    if (!take_part(all, what, fifo)) return;
+  } catch (const tutti::Exception& error) {
+    if (error.code() != TUTTI_PEER_LOST) throw;
+    std::printf("rank %d was told: %s\n", all.rank(), error.what());
+    std::fflush(stdout);
+    return;
+  }
+  throw std::runtime_error("all has come");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::fprintf(stderr, "usage: cut_off leave|go_on|wait FIFO\n");
+    return 2;
+  }
+  try {
+    be_cut_off(argv[1], argv[2]);
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "cut_off: %s\n", error.what());
+    return 1;
+  }
+}
