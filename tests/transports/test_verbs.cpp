@@ -552,7 +552,9 @@ TEST_CASE("a rail that leads nowhere when two ranks first speak is dead from the
                  "what came is wrong");
           me.until([&] { return me.port(peer).flushed() && me.port(peer).drained(); }, "the source");
           expect(me.transport().route(peer).ends_with(" (dead)"), "route: {}", me.transport().route(peer));
-          expect(me.transport().rail_statistics()[1].bytes == 0, "something went by the dead rail");
+          // The other end may have found its way, and learns only then.
+          if (rank == 0)
+            expect(me.transport().rail_statistics()[1].bytes == 0, "something went by the dead rail");
           me.meet();
           if (rank == 0) {
             expect(std::system("rdma_vm_link 0.1 up") == 0, "the link cannot be plugged in");
