@@ -175,7 +175,7 @@ class Verbs(unittest.TestCase):
         self.assertEqual(self.said("link"), [0], self.written("link"))
 
     def most_in_flight(self, credits):
-        """From rank to rank: the largest number of bytes in puts that had not left their source."""
+        """From rank to rank: the largest number of bytes in puts that were not known to have arrived."""
         name = f"credits{credits}"
         self.assertEqual(self.said(name), [0], self.written(name))
         self.assertIn("# wrong elements: 0", self.written(name))
@@ -190,17 +190,17 @@ class Verbs(unittest.TestCase):
         return most
 
     def test_credits_bound_what_is_in_flight_to_a_receiver(self):
-        slice_bytes = 4096
+        slice_bytes = 16384
         largest = []
         for credits in (2, 4, 8):
             most = self.most_in_flight(credits)
-            for receiver in range(4):
-                senders = [most[sender, receiver] for sender in range(4) if sender != receiver]
-                # Half of the credits are for what is gathered (exchange_direct.cpp).
-                self.assertLessEqual(max(senders), credits // 2 * slice_bytes)
+            # A slot may be granted again before the completion of the write to it is seen.
+            self.assertLessEqual(max(most.values()), 2 * credits * slice_bytes)
             largest.append(max(most.values()))
-        self.assertGreaterEqual(largest[0], slice_bytes)
-        self.assertEqual([bytes_in_flight / largest[0] for bytes_in_flight in largest], [1, 2, 4])
+        self.assertGreaterEqual(largest[0], 2 * slice_bytes)
+        self.assertLess(largest[0], largest[1])
+        self.assertLess(largest[1], largest[2])
+        self.assertGreaterEqual(largest[2], 2 * largest[0])
 
     def calls_of(self, rank):
         """For each phase of a rank: the system calls of its thread, one line of strace each."""
