@@ -42,7 +42,7 @@ bool take_part(tutti::Communicator& all, const std::string& what, const char* fi
     return true;
   }
   constexpr int kRounds = 150;
-  if (what == "go_on" && all.rank() == 1) std::this_thread::sleep_for(milliseconds(8000));
+  if (what == "go_on" && all.rank() == 1) std::this_thread::sleep_for(milliseconds(5000));
   for (int round = 0; round < (what == "leave" ? 1 : kRounds); ++round) {
     all.broadcast(std::span<int64_t>(words), 0);
     if (what == "go_on" && all.rank() == 0) std::this_thread::sleep_for(milliseconds(100));

@@ -103,7 +103,7 @@ bool Greeter::send(ibv_ah* path, uint32_t greeter, const Greeting& greeting) {
   return true;
 }
 
-/// A place that the card does not take back is one less. Should none be left, greetings are not answered, which whoever greets finds out.
+/// A receive that cannot be posted again is lost; with none left, greetings go unanswered, and whoever greets finds that out.
 std::span<const std::byte> Greeter::next() {
   if (lent_ != SIZE_MAX) static_cast<void>(receive_into(std::exchange(lent_, SIZE_MAX)));
   for (ibv_wc completion; ibv_poll_cq(completions_.get(), 1, &completion) == 1;) {

@@ -111,7 +111,7 @@ void VerbsPort::complete(size_t rail) {
   if (queue_ != nullptr || !again_.empty()) transport_.list(*this);
 }
 
-void VerbsPort::receive(size_t rail) {
+void VerbsPort::note_receive(size_t rail) {
   if (rail >= connections_.size() || is_dead(rail)) return;
   if (const int error = connections_[rail].receive(); error != 0)
     lose_rail(rail, fmt::format("{} takes no more receives: {}", connections_[rail].rail().info().name,

@@ -239,7 +239,7 @@ void VerbsTransport::take(size_t rail, const ibv_wc& completion) {
     fail(peer, fmt::format("{}: it sent a message, where writes were expected", rails_[rail]->info().name));
     return;
   }
-  port->receive(rail);
+  port->note_receive(rail);
   port->take(unpack_immediate(ntohl(completion.imm_data)), completion.byte_len);
 }
 

@@ -1,8 +1,8 @@
 // Inside of the verbs transport: rails, mailboxes, one port for each peer of another node. transports/verbs/verbs.h says what it does.
 //
 // A port comes to life when the first of the two ranks has something to say: both make their queue pairs, and tell each other the numbers by
-// greetings (address.h), which are sent again until they are answered. Nothing is posted before the peer has said that its own queue
-// pairs are connected: what comes earlier would be dropped by its card, and sent again only after the time-out.
+// greetings (address.h), which are sent again until they are answered. Nothing is posted before the peer is known to have connected its own queue
+// pairs, from a greeting or from what comes by them: what is posted earlier would be dropped by its card, and sent again only after the time-out.
 //
 // What is to be sent is a queue of *shipments*: some puts and the record that follows them, which has the next number of the port. A shipment
 // goes over one rail, in the order writes, record; so the record arrives after its puts. It is not begun before the peer has room for its
@@ -13,8 +13,8 @@
 // A put is remembered until the signal that follows it, or the next advance(), takes it along. A grant waits in the same way for a record that
 // carries it.
 //
-// Failover. A rail on which a write fails is *dead* for this pair of ranks, for good. Whoever finds that takes its queue pair out of service, waits until a
-// posted receive has come back unused, behind which nothing comes any more, and tells the peer in a greeting: which rails are dead, how many of the peer's records it has applied,
+// Failover. A rail on which a write fails is *dead* for this pair of ranks, for good. Whoever finds that takes its queue pair out of service, waits for a
+// receive to come back flushed with an error, after which nothing arrives on this queue pair, and tells the peer in a greeting: which rails are dead, how many of the peer's records it has applied,
 // and which later ones have come. The peer does the same, and answers likewise. Who has heard that a rail is dead on the other side
 // does again, on a rail that lives, those writes of the dead one that are not complete and whose record is not among those that have come. From
 // the moment in which the other side counted, nothing arrives by the dead rail any more, so none of these records can have been applied,
@@ -117,7 +117,8 @@ class VerbsPort final : public Port {
   /// What an immediate says, which came by a write of so many bytes.
   void take(Immediate immediate, uint32_t bytes);
   void complete(size_t rail);
-  void receive(size_t rail);
+  /// A receive was used.
+  void note_receive(size_t rail);
   /// A write failed, for the reason that `why` tells.
   void lose_rail(size_t rail, const std::string& why);
   /// A receive of that rail came back unused.
