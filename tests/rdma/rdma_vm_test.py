@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The virtual machines with RDMA (scripts/rdma_vm.sh, scripts/rdma_two_vms.sh) do what docs/transports.md says of them.
 
-RDMA_BIN and RDMA_SCRIPTS come from ctest. Exit status 77 where no virtual machine is possible. A guest takes seconds to boot, so that one
+RDMA_BIN and RDMA_SCRIPTS come from ctest, and RDMA_VERBS=ON where Tutti itself can be tried. Exit status 77 where no virtual machine is possible. A guest takes seconds to boot, so that one
 is booted for all that can be seen from inside (guest_checks.sh), and its tests judge what it has said.
 """
 import os
@@ -15,6 +15,7 @@ import unittest
 
 BIN = os.environ["RDMA_BIN"]
 SCRIPTS = os.environ["RDMA_SCRIPTS"]
+VERBS = os.environ.get("RDMA_VERBS") == "ON"
 HERE = os.path.dirname(os.path.abspath(__file__))
 NOT_POSSIBLE = 77
 TOOLS = {"ibv_rc_pingpong": "ibverbs-utils", "ib_write_lat": "perftest"}
@@ -193,14 +194,21 @@ class Ends(unittest.TestCase):
 
 class TwoHosts(unittest.TestCase):
     def test_two_hosts(self):
-        """RDMA between two kernels; and a machine that dies is told from a command that fails."""
-        result = call("rdma_two_vms.sh", "--limit", "120", "--", os.path.join(HERE, "two_hosts.sh"), timeout=240)
+        """RDMA between two kernels; and a machine that dies is told from a command that fails, and found by a rank that waits for one of it."""
+        result = call("rdma_two_vms.sh", "--limit", "160", "--", os.path.join(HERE, "two_hosts.sh"), *([BIN] if VERBS else []), timeout=280)
         told = sorted(line for line in result.stdout.splitlines() if " CHECK " in line)
         text = result.stdout[-4000:] + result.stderr[-4000:]
         for i in (0, 1):
             self.assertIn(f"[node{i}] CHECK host node{i} {i} 2 node{i} rxe0", told, text)
             self.assertIn(f"[node{i}] CHECK write_lat 0", told, text)
             self.assertTrue(any(re.fullmatch(rf"\[node{i}\] CHECK sent [1-9][0-9]+", line) for line in told), text)
+        if VERBS:
+            for i in (0, 1):
+                self.assertIn(f"[node{i}] CHECK all_reduce 0", told, text)
+            self.assertIn("[node0] # wrong elements: 0", result.stdout, text)
+            self.assertIn("[node0] CHECK lost 0", told, text)
+            self.assertRegex(result.stdout, r"\[node0\] rank 0 was told: the connection from rank 0 \(node node0\) to rank 1 \(node node1\) is broken: "
+                                            r".*rxe0: IBV_WC_RETRY_EXC_ERR")
         self.assertEqual(result.returncode, 125, text)
         self.assertRegex(result.stderr, r"\[node1\] .*the guest died before the command came to its end")
         self.assertNotIn("[node0]", result.stderr)

@@ -176,10 +176,14 @@ bool VerbsPort::drained() {
   return broken_ || (queue_ == nullptr && grant_ == granted_ && again_.empty() && knows_losses());
 }
 
+/// By rails that are up, if there are any: one whose port is down may be back before it has to be given up.
 void VerbsPort::probe() {
   if (broken_ || !peer_ready_ || unsettled_ != 0) return;
-  for (size_t rail = 0; rail < connections_.size() && !broken_; ++rail) {
-    if (!is_dead(rail) && connections_[rail].stage_probe()) push_out(connections_[rail]);
+  const bool only_up = connections_[static_cast<size_t>(first_alive())].rail().is_up();
+  for (size_t i = 0; i < connections_.size() && !broken_; ++i) {
+    Connection& connection = connections_[i];
+    if (is_dead(i) || (only_up && !connection.rail().is_up())) continue;
+    if (connection.stage_probe()) push_out(connection);
   }
 }
 
