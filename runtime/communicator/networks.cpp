@@ -83,9 +83,9 @@ void Networks::open_verbs([[maybe_unused]] const NetworksRequest& request) {
     // What the user wrote and cannot be is not passed over.
     if (error.code() == Result::invalid_argument) throw;
     problem_ = error.what();
-    // A machine without cards is as it should be; one whose cards refuse is not.
-    if (error.code() == Result::system_error)
-      log(Level::warn, "rank {}: no verbs, though there is an RDMA device: {}", request.rank, problem_);
+    // A machine without cards is as it should be; one whose cards refuse, or that lacks what the user has named, is not.
+    if (error.code() == Result::system_error || !settings.ib_rails.empty())
+      log(Level::warn, "rank {}: verbs cannot be used: {}", request.rank, problem_);
   }
 #else
   problem_ = "this build is without verbs";
