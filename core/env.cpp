@@ -88,7 +88,9 @@ constexpr std::array<VariableSpec, kVariables> kSpecs{{
      .low = kMs,
      .high = kDay,
      .fallback = "30s",
-     .help = "How long the creation of a communicator may wait for all ranks to appear."},
+     .help = "How long the creation of a communicator may wait for all ranks to appear, and how long a rank "
+             "of another "
+             "node may take to answer when verbs first speaks to it."},
     {.variable = Variable::spin,
      .name = "TUTTI_SPIN",
      .type = VariableType::duration,
@@ -235,15 +237,16 @@ constexpr std::array<VariableSpec, kVariables> kSpecs{{
      .high = 255,
      .fallback = "auto",
      .help = "Which of a device's addresses (GID) verbs uses. Automatic takes the first of RoCE v2 over "
-             "IPv4, else over IPv6.",
+             "IPv4, else over IPv6, else of RoCE v1. Nothing on InfiniBand.",
      .automatic = Automatic::word},
     {.variable = Variable::ib_traffic_class,
      .name = "TUTTI_IB_TRAFFIC_CLASS",
      .type = VariableType::integer,
      .high = 255,
      .fallback = "0",
-     .help =
-         "Traffic class of RoCE packets: four times the DSCP, by which switches find the lossless queue."},
+     .help = "Traffic class of RoCE packets: four times the DSCP, by which switches find the lossless queue; "
+             "the lower "
+             "two bits are ECN's. Nothing on InfiniBand."},
     {.variable = Variable::ib_timeout,
      .name = "TUTTI_IB_TIMEOUT",
      .type = VariableType::integer,
