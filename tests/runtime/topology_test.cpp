@@ -328,8 +328,13 @@ TEST_CASE("a description shows the job it was asked for") {
   CHECK(two["scratch"]["nodes"] == 2);
   const nlohmann::json three = nlohmann::json::parse(describe("json", 3));
   CHECK(three["scratch"]["nodes"] == 1);
-  // A window is as large as on the largest node.
-  CHECK(two["scratch"]["window_bytes"] == three["scratch"]["window_bytes"]);
+  // A window is as large as on the largest node, and larger where there are several.
+  const nlohmann::json equal = nlohmann::json::parse(describe("json", std::vector<int>{3, 3}));
+  CHECK(two["scratch"]["window_bytes"] == equal["scratch"]["window_bytes"]);
+  CHECK(two["scratch"]["window_bytes"] > three["scratch"]["window_bytes"]);
+  // Slots, mailboxes and bounce buffers.
+  CHECK(two["scratch"]["verbs_locked_bytes_per_rail"] > two["scratch"]["slots_bytes"]);
+  CHECK_FALSE(three["scratch"].contains("verbs_locked_bytes_per_rail"));
   CHECK(contains(describe("text", std::vector<int>{3, 1}), "Selection for 4 ranks on 2 nodes"));
   CHECK(contains(error_of([] { describe("text", std::vector<int>{}); }), "no node"));
   CHECK(contains(error_of([] { describe("text", std::vector<int>{2, 0}); }), "0 ranks"));
