@@ -104,7 +104,7 @@ run_stage() {
   else
     record_stage "$name" FAILED "$seconds"
     say "[$name] FAILED with status $code after $(elapsed "$seconds"); the end of $log:"
-    tail -n 60 "$log" | sed 's/^/    /'
+    tail -n 100 "$log" | sed 's/^/    /'
   fi
 }
 

@@ -40,17 +40,21 @@ why_no_vm() {
   ((code != 77)) || tail -n 1 <<<"$said"
 }
 
-# run_ctest NAME FOLDER ARGUMENT...: ctest with its output kept for the closing summary; no test at all is an error.
+# run_ctest NAME FOLDER ARGUMENT...: ctest with its output kept for the closing summary, and how failed tests ended at its end, where a log is looked at
+# first; no test at all is an error.
 run_ctest() {
-  local name=$1 folder=$2
+  local name=$1 folder=$2 status=0
   shift 2
-  ${without_aslr[@]+"${without_aslr[@]}"} ctest --test-dir "$folder" --output-on-failure --no-tests=error --output-junit "$logs/$name.junit.xml" "$@"
+  ${without_aslr[@]+"${without_aslr[@]}"} ctest --test-dir "$folder" --output-on-failure --no-tests=error --output-junit "$logs/$name.junit.xml" "$@" ||
+    status=$?
+  if ((status)); then "$(system_python)" "$repo_root/scripts/failed_tests.py" "$logs/$name.junit.xml"; fi
+  return "$status"
 }
 
 # The lines with which ctest ended in a stage's log, from its verdict on.
 ctest_summary() {
   [[ -f $logs/$1.log ]] || return 0
-  awk '/^[0-9]+% tests passed/ { kept = "" ; found = 1 } found { kept = kept $0 "\n" } END { printf "%s", kept }' \
+  awk '/^[0-9]+% tests passed/ { kept = "" ; found = 1 } /^Failed: / { found = 0 } found { kept = kept $0 "\n" } END { printf "%s", kept }' \
     "$logs/$1.log" | grep -v '^[[:space:]]*$' || true
 }
 

@@ -90,18 +90,24 @@ mended() { printf 'rdma_vm_link %s up; ' "$@"; }
 failover() { disturb one_rail 1000 "$(pulled 0.1)" "$(mended 0.1)" "${large[@]}"; }
 all_rails() { disturb all_rails 1000 "$(pulled 0.0 0.1)" "$(mended 0.0 0.1)" "${large[@]}"; }
 two_communicators() { disturb two_communicators 300 "$(pulled 0.1)" "$(mended 0.1)" two_communicators 8; }
-# cut_off HOW: all rails of rank 0 are pulled, as cut_off.cpp says. Both ranks speak at once, which one process writes down.
+# go_on FIFO: whoever reads there is told to.
+go_on() {
+  # shellcheck disable=SC2016
+  timeout 10 bash -c 'echo go >"$0"' "$1"
+}
+
+# cut_off HOW RANK...: all rails of rank 0 are pulled when those ranks are ready, as cut_off.cpp says. Both ranks speak at once, which one process writes down.
 cut_off() {
-  local name=cut_off_$1 status=0 job fifo=/tmp/cut_off_$1 said=$RDMA_VM_JOB/cut_off_$1
-  mkfifo "$fifo"
+  local name=cut_off_$1 status=0 job rank fifo=/tmp/cut_off_$1 said=$RDMA_VM_JOB/cut_off_$1
+  mkfifo "$fifo".{0,1}
   TUTTI_TIMEOUT=40s TUTTI_IB_TIMEOUT=14 TUTTI_IB_RETRY_COUNT=3 rdma_vm_run --id "$bin/tutti-info" -- timeout 60 "$bin/cut_off" "$1" "$fifo" 2>&1 | cat >"$said" &
   job=$!
-  await 30 grep -q ready "$said"
+  for rank in "${@:2}"; do await 30 grep -q "rank $rank is ready" "$said" || status=101; done
   rdma_vm_link 0.0 down
   rdma_vm_link 0.1 down
-  [[ $1 != wait ]] || await 30 grep -q 'rank 0 was told' "$said" || status=101
-  # shellcheck disable=SC2016
-  timeout 10 bash -c 'echo go >"$0"' "$fifo"
+  [[ $1 == wait ]] || go_on "$fifo.0"
+  await 30 grep -q 'is poisoned' "$said" || status=102
+  go_on "$fifo.1"
   wait "$job" || status=$?
   check "$name" "$status"
   rdma_vm_link 0.0 up
@@ -109,9 +115,9 @@ cut_off() {
   await 10 is_active rxe0
   await 10 is_active rxe1
 }
-leaver() { cut_off leave; }
-sender() { cut_off go_on; }
-waiter() { cut_off wait; }
+leaver() { cut_off leave 0 1; }
+sender() { cut_off go_on 0 1; }
+waiter() { cut_off wait 1; }
 
 # What was written by a rail arrives seconds after it was given up.
 late() {

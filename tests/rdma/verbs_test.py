@@ -35,8 +35,13 @@ class Verbs(unittest.TestCase):
         cls.result = call("--nodes", "2", "--rails", "2", "--limit", "560", "--job", cls.job, "--",
                           "bash", os.path.join(HERE, "verbs_checks.sh"), BIN, timeout=650)
         cls.checks = {}
+        before = 0.0
         for line in cls.result.stdout.splitlines():
-            if line.startswith("CHECK "):
+            if line.startswith("CHECK time "):
+                _, _, part, uptime = line.split(" ")
+                print(f"{part}: {float(uptime) - before:.0f} s")
+                before = float(uptime)
+            elif line.startswith("CHECK "):
                 name, *values = line.split(" ")[1:]
                 cls.checks[name] = values
 

@@ -62,10 +62,12 @@ check 'minutes are printed' same "$(elapsed 125)" 2m05s
 mkdir "$scratch/tests"
 cat >"$scratch/tests/CTestTestfile.cmake" <<END
 add_test(good "true")
-add_test(bad "false")
+add_test(bad "sh" "-c" "seq 100; exit 1")
 END
-run_stage tests run_ctest tests "$scratch/tests" >/dev/null
+run_stage tests run_ctest tests "$scratch/tests" >"$scratch/out"
 check 'a failing test fails its stage' fails stage_passed tests
+check 'what it said last is shown at the end' same "$(tail -n 41 "$scratch/out" | xargs | cut -c -56)" 'Failed: bad, the last 40 of 100 lines: 61 62 63 64 65 66'
+check 'and is no part of the verdict' fails grep -q 'Failed: bad' <(ctest_summary tests)
 check "ctest's verdict is found" same "$(ctest_summary tests | head -n 1)" '50% tests passed, 1 tests failed out of 2'
 run_stage tests run_ctest tests "$scratch/tests" -E bad >/dev/null
 check 'of the last run only' same "$(ctest_summary tests | head -n 1)" '100% tests passed, 0 tests failed out of 1'
