@@ -11,6 +11,7 @@
 #include <fstream>
 #include <thread>
 
+#include "core/units.h"
 #include "tests/catch.h"
 #include "tests/transports/ranks.h"
 #include "tests/transports/traffic.h"
@@ -211,6 +212,32 @@ TEST_CASE("a peer that leaves in good order is no failure", "[verbs]") {
             expect(me.transport().route(0).empty(), "nobody has spoken to rank 0");
           }
         }) == "");
+}
+
+TEST_CASE("ranks that leave at the same time do not wait for answers of one that is gone", "[verbs]") {
+  if (no_devices()) return;
+  // More than there are processors, so that some are interrupted in the middle of leaving.
+  constexpr int kRanks = 4;
+  for (int round = 0; round < 8; ++round) {
+    CHECK(run(Mode::processes, kRanks, [&](Shared& shared, int rank) {
+            VerbsRank me(shared, rank, kRanks, 4096);
+            const std::vector<std::byte> source(1000);
+            for (int peer = 0; peer < kRanks; ++peer) {
+              if (peer == rank) continue;
+              me.port(peer).put(source.data(), source.size(), 0);
+              me.port(peer).signal(0, 1, {});
+            }
+            for (int peer = 0; peer < kRanks; ++peer)
+              if (peer != rank)
+                me.until([&] { return reached(me.inbox(peer).line.counters[0], 1); }, "its signal");
+            const uint64_t begin = now_ns();
+            me.transport().close(10 * kSecond);
+            me.leave();
+            // A write that nobody answers is repeated for longer than that.
+            expect(now_ns() - begin < 3 * kSecond / 2, "rank {} took {} to leave", rank,
+                   format_duration(now_ns() - begin));
+          }) == "");
+  }
 }
 
 TEST_CASE("a goodbye does not get lost in a put that no signal follows", "[verbs]") {

@@ -136,7 +136,7 @@ void Connection::stage(const Write& write) {
   writes_[(first_write_ + kDepth - room_) % kDepth] = write;
   ++staged_;
   --room_;
-  report_ = report_ || write.reads_source || write.bounce != MailMemory::kNoBounce;
+  report_ = report_ || write.reads_source || write.bounce != MailMemory::kNoBounce || write.is_goodbye;
   mark_.bytes += write.bytes;
   rail_->count_write(write.bytes);
 }

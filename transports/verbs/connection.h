@@ -40,6 +40,7 @@ struct Write {
   int bounce = MailMemory::kNoBounce;  // its source, free when it is complete
   uint32_t put_bytes = 0;              // of the user's slices, in flight until then
   bool reads_source = false;           // these lie where the user has put them
+  bool is_goodbye = false;
 };
 
 class Connection {

@@ -57,23 +57,33 @@ int preference_of(const ibv_gid_entry& entry) {
   return (v2 ? 0 : 10) + (is_ipv4(entry.gid) ? 0 : is_link_local(entry.gid) ? 2 : 1);
 }
 
-std::optional<ibv_gid_entry> choose_gid(ibv_context* context, int port, const ibv_port_attr& attributes,
+/// Those of all ports of the device. Tables have hundreds of places, few of which are taken: asking for each place alone takes longer than all else
+/// that is asked about a device.
+std::vector<ibv_gid_entry> read_gids(ibv_context* context, size_t most) {
+  std::vector<ibv_gid_entry> entries(most);
+  const ssize_t count = ibv_query_gid_table(context, entries.data(), entries.size(), 0);
+  entries.resize(static_cast<size_t>(std::max<ssize_t>(count, 0)));
+  return entries;
+}
+
+std::optional<ibv_gid_entry> choose_gid(const std::vector<ibv_gid_entry>& entries, int port, bool infiniband,
                                         int wanted) {
   std::optional<ibv_gid_entry> best;
-  for (int i = 0; i < attributes.gid_tbl_len; ++i) {
-    ibv_gid_entry entry = {};
-    if (ibv_query_gid_ex(context, static_cast<uint32_t>(port), static_cast<uint32_t>(i), &entry, 0) != 0)
-      continue;
-    if (wanted == i) return entry;
+  for (const ibv_gid_entry& entry : entries) {
+    if (entry.port_num != static_cast<uint32_t>(port)) continue;
+    if (wanted == static_cast<int>(entry.gid_index)) return entry;
     if (!best || preference_of(entry) < preference_of(*best)) best = entry;
     // The first of InfiniBand is the card's own.
-    if (attributes.link_layer == IBV_LINK_LAYER_INFINIBAND && wanted < 0) break;
+    if (infiniband && wanted < 0) break;
   }
   return wanted < 0 ? best : std::nullopt;
 }
 
-void look_at_gid(ibv_context* context, const ibv_port_attr& port, int wanted, RailInfo& info) {
-  const std::optional<ibv_gid_entry> entry = choose_gid(context, info.port, port, wanted);
+void look_at_gid(ibv_context* context, const ibv_port_attr& port, int ports, int wanted, RailInfo& info) {
+  const std::vector<ibv_gid_entry> entries =
+      read_gids(context, static_cast<size_t>(port.gid_tbl_len) * static_cast<size_t>(ports));
+  const std::optional<ibv_gid_entry> entry =
+      choose_gid(entries, info.port, port.link_layer == IBV_LINK_LAYER_INFINIBAND, wanted);
   if (!entry) {
     info.problem = wanted < 0 ? "it has no GID: has its network interface an address?"
                               : fmt::format("it has no GID with the index {} (TUTTI_IB_GID_INDEX)", wanted);
@@ -100,7 +110,7 @@ RailInfo look_at_port(ibv_context* context, const std::string& device, int numbe
   info.gbits = gbits_of(port);
   info.mtu = 128U << port.active_mtu;
   info.lid = port.lid;
-  look_at_gid(context, port, gid_index, info);
+  look_at_gid(context, port, ports, gid_index, info);
   if (port.state != IBV_PORT_ACTIVE) info.problem = "the port is not active but " + info.state;
   return info;
 }

@@ -187,7 +187,9 @@ void VerbsPort::probe() {
   }
 }
 
+/// A peer that has left, and has heard the goodbye, may be gone: it answers nothing that was posted after that, nor does it need it.
 bool VerbsPort::settle() {
+  if (goodbye_has_come_ && transport_.has_left(peer_)) return true;
   bool all = true;
   for (Connection& connection : connections_) {
     if (broken_ || connection.has_given_up() || connection.is_idle()) continue;
@@ -201,6 +203,7 @@ void VerbsPort::end_write(const Write& write) {
   if (write.bounce != MailMemory::kNoBounce) transport_.give_bounce(write.bounce);
   end(write.put_bytes);
   if (write.reads_source) release(write.put_bytes);
+  goodbye_has_come_ = goodbye_has_come_ || write.is_goodbye;
 }
 
 void VerbsPort::lose(const std::string& why) {

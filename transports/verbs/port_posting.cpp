@@ -191,7 +191,8 @@ bool VerbsPort::post_record(Shipment& shipment, Connection& connection) {
                     .bytes = static_cast<uint32_t>(header_bytes + frame.bytes),
                     .to = address_.mailboxes + mail.place(transport_.settings().rank, frame.sequence),
                     .immediate = pack(Immediate::Kind::record, frame.sequence),
-                    .record = frame.sequence});
+                    .record = frame.sequence,
+                    .is_goodbye = frame.kind == kLeave});
   push_out(connection);
   return true;
 }

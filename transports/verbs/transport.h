@@ -129,7 +129,7 @@ class VerbsPort final : public Port {
   bool is_suspect = false;  // in the transport's list of ports whose losses are to be settled
 
   void leave();
-  /// True once everything posted has arrived; sees to it that this is reported.
+  /// True once everything posted has arrived that the peer still waits for; sees to it that this is reported.
   bool settle();
   /// What has not arrived after so long never will.
   void lose_the_rest(uint64_t patience_ns);
@@ -199,6 +199,7 @@ class VerbsPort final : public Port {
   uint64_t next_greeting_ns_ = 0;
   uint64_t greeting_pause_ns_ = 0;
   bool broken_ = false;
+  bool goodbye_has_come_ = false;  // this rank's, to the peer
 
   uint32_t dead_ = 0;        // rails, as bits
   uint32_t unsettled_ = 0;   // of these, something may still come by their queue pairs
