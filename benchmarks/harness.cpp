@@ -246,14 +246,17 @@ class Harness::Measurement {
     }
   }
 
-  /// Calls that follow each other with nothing between them, so that all that the process uses is theirs; as many as fit into `seconds`.
+  /// Calls that follow each other with nothing between them, so that all that the process uses is theirs; as many as fit into `seconds`, but at least
+  /// kLeastCalls, or what the user finds enough.
   void measure_cpu(Subject& subject, double seconds) {
     constexpr double kLeastCalls = 20;
     constexpr double kMostCalls = 10'000;
     const std::vector<double>& us = subject.trace.us;
     const double mean = std::accumulate(us.begin(), us.end(), 0.0) / static_cast<double>(us.size());
+    const double least =
+        std::min(kLeastCalls, static_cast<double>(options_.iterations.value_or(kMostIterations)));
     const auto calls =
-        static_cast<int64_t>(std::clamp(seconds * 1e6 / std::max(mean, 0.01), kLeastCalls, kMostCalls));
+        static_cast<int64_t>(std::clamp(seconds * 1e6 / std::max(mean, 0.01), least, kMostCalls));
     world_.barrier();
     const CpuUse before = cpu_use();
     for (int64_t i = 0; i < calls; ++i) must_succeed(subject, subject.library->run(call_));

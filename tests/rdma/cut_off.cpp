@@ -7,7 +7,7 @@
 // and all ranks must be told, long before their deadline. In the first two, rank 1 is in no call until then, and so cannot find out by itself.
 //
 // Usage: cut_off leave|go_on|wait FIFO   (two ranks, launched as tutti_comm_create_env wants it). A rank that is ready says so, and goes on when somebody
-// writes to FIFO.RANK; in `wait` that is rank 1 alone. Each prints what it was told; exit status 1 where that was nothing.
+// writes to FIFO.RANK; in `wait` that is rank 1 alone. Each prints what it was told, and that it has left; exit status 1 where it was told nothing.
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -48,17 +48,18 @@ bool take_part(tutti::Communicator& all, const std::string& what, const std::str
   return what == "go_on" || all.rank() != 0;
 }
 
-void be_cut_off(const std::string& what, const std::string& fifo) {
+/// Returns this rank.
+int be_cut_off(const std::string& what, const std::string& fifo) {
   auto all = tutti::Communicator::create_env();
   // Connected, and nothing on its way.
   all.barrier();
   try {
-    if (!take_part(all, what, fifo)) return;
+    if (!take_part(all, what, fifo)) return all.rank();
   } catch (const tutti::Exception& error) {
     if (error.code() != TUTTI_PEER_LOST) throw;
     std::printf("rank %d was told: %s\n", all.rank(), error.what());
     std::fflush(stdout);
-    return;
+    return all.rank();
   }
   throw std::runtime_error("all has come");
 }
@@ -71,7 +72,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    be_cut_off(argv[1], argv[2]);
+    std::printf("rank %d has left\n", be_cut_off(argv[1], argv[2]));
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "cut_off: %s\n", error.what());

@@ -74,9 +74,9 @@ traffic() {
 disturbed() {
   local said
   rdma_vm_netem 0.0 delay 20ms
-  check pingpong_delayed "$(pingpong -n 20)"
+  check pingpong_delayed "$(pingpong -n 10)"
   rdma_vm_netem 0.0 loss 10%
-  check pingpong_lossy "$(pingpong_repeated -n 100)"
+  check pingpong_lossy "$(pingpong_repeated -n 40)"
   check lost "$(tc -s qdisc show dev v0 | sed -nE 's/.*dropped ([0-9]+).*/\1/p' | head -n 1)"
   check repeated $(($(counter 0 rxe0 completer_retry_err) + $(counter 1 rxe2 completer_retry_err)))
   rdma_vm_netem 0.0 off

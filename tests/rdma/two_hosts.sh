@@ -36,14 +36,14 @@ if [[ -n $bin ]]; then
   # Rank 0 has sent all that it has to, and only waits for rank 1, when that host is no more.
   export TUTTI_IB_TIMEOUT=14 TUTTI_IB_RETRY_COUNT=3
   fifo=/tmp/never_written
-  mkfifo "$fifo"
+  mkfifo "$fifo.1"
   if ((NODE == 0)); then
     said=$(ranks lost "$bin/cut_off" wait "$fifo" 2>/dev/null)
     check lost $?
     echo "$said"
   else
     ranks lost "$bin/cut_off" wait "$fifo" >/tmp/lost 2>&1 &
-    await 40 grep -q ready /tmp/lost
+    await 40 grep -q 'is ready' /tmp/lost
   fi
 fi
 if ((NODE == 0)); then exit 0; fi

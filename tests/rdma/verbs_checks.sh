@@ -34,17 +34,17 @@ info() {
 }
 
 collectives() {
-  TUTTI_LOG=info bench all_reduce allreduce_bench -b 16 -e 1M -f 16 -n 20 -w 2 -c 3
-  bench broadcast broadcast_bench -b 16 -e 1M -f 16 -n 20 -w 2 -c 3
-  TUTTI_ALGO=ring bench ring allreduce_bench -b 4K -e 256K -f 64 -n 10 -w 2 -c 3
-  TUTTI_LOG=info TUTTI_ALGO=ring bench registered allreduce_bench -b 1M -e 1M -n 10 -w 2 -c 3 --registered
+  TUTTI_LOG=info bench all_reduce allreduce_bench -b 16 -e 1M -f 16 -n 8 -w 1 -c 3
+  bench broadcast broadcast_bench -b 16 -e 1M -f 16 -n 8 -w 1 -c 3
+  TUTTI_ALGO=ring bench ring allreduce_bench -b 4K -e 256K -f 64 -n 5 -w 1 -c 3
+  TUTTI_LOG=info TUTTI_ALGO=ring bench registered allreduce_bench -b 1M -e 1M -n 4 -w 1 -c 3 --registered
   bench many allreduce_bench -b 64 -e 64 -n 1000 -w 2 -c 1000
 }
 
 disturbed() {
   local link
   for link in 0.0 0.1 1.0 1.1; do rdma_vm_netem "$link" delay 200us 100us loss 0.5%; done
-  bench disturbed allreduce_bench -b 8 -e 256K -f 64 -n 20 -w 2 -c 5
+  bench disturbed allreduce_bench -b 8 -e 256K -f 64 -n 10 -w 1 -c 5
   for link in 0.0 0.1 1.0 1.1; do rdma_vm_netem "$link" off; done
 }
 
@@ -84,12 +84,12 @@ disturb() {
 }
 
 # In the middle of large all-reduces, every result of which is verified.
-large=(allreduce_bench -b 1M -e 1M -n 20 -w 2 -c 100)
+large=(allreduce_bench -b 1M -e 1M -n 2 -w 0 -c 60)
 pulled() { printf 'rdma_vm_link %s down; ' "$@"; }
 mended() { printf 'rdma_vm_link %s up; ' "$@"; }
 failover() { disturb one_rail 1000 "$(pulled 0.1)" "$(mended 0.1)" "${large[@]}"; }
 all_rails() { disturb all_rails 1000 "$(pulled 0.0 0.1)" "$(mended 0.0 0.1)" "${large[@]}"; }
-two_communicators() { disturb two_communicators 300 "$(pulled 0.1)" "$(mended 0.1)" two_communicators 8; }
+two_communicators() { disturb two_communicators 300 "$(pulled 0.1)" "$(mended 0.1)" two_communicators 5; }
 # go_on FIFO: whoever reads there is told to.
 go_on() {
   # shellcheck disable=SC2016
@@ -106,7 +106,7 @@ cut_off() {
   rdma_vm_link 0.0 down
   rdma_vm_link 0.1 down
   [[ $1 == wait ]] || go_on "$fifo.0"
-  await 30 grep -q 'is poisoned' "$said" || status=102
+  await 30 grep -q 'rank 0 has left' "$said" || status=102
   go_on "$fifo.1"
   wait "$job" || status=$?
   check "$name" "$status"
@@ -138,7 +138,7 @@ uneven() {
   local status=0
   rdma_vm_rate 0.0 100mbit
   rdma_vm_rate 0.1 25mbit
-  TUTTI_LOG=info TUTTI_SLICE_BYTES=32K TUTTI_CREDITS=8 pair uneven allreduce_bench -b 1M -e 1M -n 20 -w 2 -c 10 || status=$?
+  TUTTI_LOG=info TUTTI_SLICE_BYTES=32K TUTTI_CREDITS=8 pair uneven allreduce_bench -b 1M -e 1M -n 17 -w 0 -c 5 || status=$?
   check uneven "$status"
   rdma_vm_rate 0 off
 }
@@ -146,7 +146,7 @@ uneven() {
 # A link that is pulled, and is back before a packet is given up: the rail is passed over meanwhile, and used again.
 blink() {
   local status=0 job before said=$RDMA_VM_JOB/blink
-  TUTTI_LOG=info TUTTI_IB_TIMEOUT=18 pair blink allreduce_bench -b 1M -e 1M -n 60 -w 2 -c 100 &
+  TUTTI_LOG=info TUTTI_IB_TIMEOUT=18 pair blink allreduce_bench -b 1M -e 1M -n 60 -w 0 -c 5 &
   job=$!
   await 60 has_sent rxe1 $(($(sent rxe1) + 1000))
   ip addr add 10.9.0.1/24 dev v1
@@ -172,7 +172,7 @@ credits() {
     # shellcheck disable=SC2016  # for the shell on the node
     TUTTI_LOG=info TUTTI_ALGO=hierarchical_direct TUTTI_SLICE_BYTES=16K TUTTI_CREDITS=$credits rdma_vm_run -n 2 --id "$bin/tutti-info" -- bash -c \
       'export TUTTI_NODE_ID=alone$RANK TUTTI_IB_HCA=rxe$RANK; exec timeout 60 "$0" "$@"' \
-      "$bin/allreduce_bench" -b 512K -e 512K -n 3 -w 0 -c 1 >"$RDMA_VM_JOB/credits$credits" 2>&1 || status=$?
+      "$bin/allreduce_bench" -b 512K -e 512K -n 2 -w 0 -c 1 >"$RDMA_VM_JOB/credits$credits" 2>&1 || status=$?
     check "credits$credits" "$status"
   done
 }

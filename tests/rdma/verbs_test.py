@@ -85,13 +85,13 @@ class Verbs(unittest.TestCase):
             self.assertRegex(self.written("info"), rf"rxe{k} \(v{k}, [0-9.]+ Gbit/s, 10\.1\.{rail}\.{node + 1}, RoCE v2 over IPv4\)")
 
     def test_all_reduce_on_both_rails(self):
-        # The largest size alone: half of 1 MiB for each rank, 25 times, in packets of at most 4 KiB.
-        first, second = self.assert_right("all_reduce", 25 * 128)
+        # The largest size alone: half of 1 MiB for each rank, 12 times, in packets of at most 4 KiB.
+        first, second = self.assert_right("all_reduce", 12 * 128)
         self.assertGreater(min(first, second), (first + second) / 20)
         self.assertRegex(self.written("all_reduce"), r"rank [23] \(node node1\): verbs rxe0\+rxe1, ")
 
     def test_broadcast(self):
-        self.assert_right("broadcast", 25 * 256)
+        self.assert_right("broadcast", 12 * 256)
 
     def test_flat_ring(self):
         self.assert_right("ring", 100)
@@ -99,8 +99,8 @@ class Verbs(unittest.TestCase):
     def test_registered_buffers_are_not_copied(self):
         self.assert_right("registered", 100)
         # The programs' own messages are small, and copied.
-        self.assertRegex(self.written("registered"), r"MiB sent in [0-9]+ puts, ")
-        self.assertNotRegex(self.written("registered"), r"MiB sent in [0-9]+ puts \(")
+        self.assertRegex(self.written("registered"), r"[MK]iB sent in [0-9]+ puts, ")
+        self.assertNotRegex(self.written("registered"), r"[MK]iB sent in [0-9]+ puts \(")
 
     def test_registered_buffers_can_be_used_again_at_once(self):
         self.assertEqual(self.said("reuse"), [0], self.written("reuse"))
@@ -158,7 +158,7 @@ class Verbs(unittest.TestCase):
             self.assertEqual([fast["rail"], slow["rail"]], [f"rxe{2 * rank}", f"rxe{2 * rank + 1}"])
             self.assertAlmostEqual(fast["share"] + slow["share"], 1)
             self.assertLess(slow["share"], 0.4)
-            self.assertGreater(fast["bytes"] + slow["bytes"], 22 * 2**20)
+            self.assertGreater(fast["bytes"] + slow["bytes"], 15 * 2**20)
             for rail in (fast, slow):
                 self.assertGreater(rail["writes"], 0)
                 self.assertGreater(rail["completion"]["p50_ns"], 0)
