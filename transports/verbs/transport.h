@@ -24,6 +24,10 @@
 // The receiver says in each of its own records how many of the peer's it has applied. Where it has applied half of kRecords without sending any,
 // it sends an *acknowledgement*: a write of no bytes, whose immediate is that number. It needs no room in the mailbox, and there are never more than
 // two on their way: between two of them the peer must have sent half of what the mailbox holds.
+//
+// Leaving. A *goodbye* is the last record that a rank sends, and its completion is reported. Whoever has the peer's goodbye, and knows that its own has come,
+// destroys its queue pairs: neither needs what may be on its way then, acknowledgements and writes of nothing, and nobody would answer them. Until the
+// peer's goodbye comes, queue pairs are kept, and it is asked whether what was sent has come.
 #pragma once
 
 #include <array>
